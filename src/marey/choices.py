@@ -1,0 +1,119 @@
+"""The values a recipe is made of, on the ground floor so that data and engine can be handed them.
+
+Every leaf is plain data and round-trips through JSON (``config``). Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataChoice:
+    """Which rows are read, and what happens to files that are short or broken."""
+
+    path: str = ""  # a file or folder whose layout is recognised, or drawn:TASK
+    format: str = ""  # empty: recognised from the layout
+    where: dict[str, str] | None = None  # column = value, rows of a list that count
+    context_s: float = 0.0  # seconds added on both sides of timed rows
+    train: str = "train"
+    val: str = "val"
+    policy: Literal["clamp", "strict"] = "clamp"  # strict refuses clips longer than their video
+    bad_share: float = 0.05  # the run fails above this share of unreadable files
+    workers: int = -1  # -1: as many as cores allow, up to 8
+    backend: Literal["auto", "pyav", "torchcodec"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentChoice:
+    """What is drawn once per training clip, and per batch."""
+
+    crop: Literal["jitter", "area"] = "jitter"  # short-side jitter, or random-resized crop
+    inverse_uniform: bool = False  # 1/side uniform instead of side
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.5
+    keep_direction: tuple[str, ...] = ()  # classes whose clips are never mirrored
+    swap_labels: tuple[tuple[str, str], ...] = ()  # classes that trade names when mirrored
+    rand_layers: int = 0  # RandAugment operations per clip
+    rand_magnitude: int = 9
+    colour: float = 0.0
+    erasing: float = 0.0
+    repeats: int = 1  # repeated augmentation: clips of one video in a batch
+    mixup: float = 0.0  # Beta parameter, 0 = off
+    cutmix: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskChoice:
+    """What a batch means. ``combine``: how the scores of a video's views become one."""
+
+    kind: Literal["classification"] = "classification"
+    labels: Literal["single", "multi"] = "single"
+    smoothing: float = 0.0
+    combine: Literal["mean", "max"] = "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimChoice:
+    """Optimiser and parameter groups. ``lr`` holds for ``reference_batch`` clips, scaled linearly."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    reference_batch: int = 0  # 0: lr is used as it stands
+    momentum: float = 0.9
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    norm_weight_decay: float = 0.0  # norms, and biases under adamw
+    head_lr_factor: float = 1.0  # a fresh head on pretrained weights learns faster
+    layer_decay: float = 1.0
+    clip_norm: float = 0.0  # 0: off
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleChoice:
+    """Learning rate over (fractional) epochs, and the shape of clips over epochs (multigrid)."""
+
+    kind: Literal["cosine", "steps", "relative_steps", "constant"] = "cosine"
+    epochs: float = 196.0
+    warmup_epochs: float = 0.0
+    warmup_start: float = 0.01  # factor-free learning rate at epoch 0
+    end: float = 0.0
+    steps: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()  # one per step for relative_steps
+    gamma: float = 0.1
+    cosine_after_warmup: bool = False
+    multigrid: Literal["none", "short", "long", "both"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """How the loop runs: batch over all processes, numbers, averaging, checkpoints."""
+
+    batch: int = 8
+    accumulate: int = 1
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False
+    checkpointing: bool = False  # recompute activations of each stage
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    norm: Literal["batch", "sync", "frozen"] = "batch"
+    precise_bn: int = 0  # batches used to recompute batch-norm statistics; 0: off
+    ema: float = 0.0  # decay of the averaged weights; 0: off
+    seed: int = 0
+    save_steps: int = 0  # also save every so many steps; 0: at epoch ends only
+    keep: int = 2
+    evaluate_epochs: int = 1
+    log_steps: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published result: what, on which set, by which protocol, and where it stands. None: unknown."""
+
+    dataset: str
+    metric: str
+    value: float | None
+    protocol: str = ""
+    source: str = ""

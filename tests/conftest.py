@@ -1,0 +1,21 @@
+"""Shared by all tests: one thread a process, and nothing written into the user's cache."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    torch.set_num_threads(2)
+    os.environ.setdefault("MAREY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Folder of the reference cases."""
+    return Path(__file__).parent / "golden"
