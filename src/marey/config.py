@@ -78,8 +78,10 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         options = ", ".join(repr(a) for a in args)
         raise ValueError(f"{where} is {value!r}; choose one of {options}")
     if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, typing.cast(type, hint)) else from_plain(
-            typing.cast(type, hint), value, where=where
+        return (
+            value
+            if isinstance(value, typing.cast(type, hint))
+            else from_plain(typing.cast(type, hint), value, where=where)
         )
     if origin is tuple:
         return _coerce_tuple(args, value, where)
@@ -119,7 +121,9 @@ def _coerce_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
         return tuple(_coerce(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if len(value) != len(args):
         raise ValueError(f"{where} has {len(value)} values, needs {len(args)}")
-    return tuple(_coerce(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    return tuple(
+        _coerce(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
+    )
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -132,7 +136,9 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"{path} is not valid {path.suffix[1:].upper() or 'YAML'}: {first}") from None
+        raise ValueError(
+            f"{path} is not valid {path.suffix[1:].upper() or 'YAML'}: {first}"
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}, not a table of fields")
     return values

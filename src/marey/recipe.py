@@ -1,0 +1,289 @@
+"""Recipe: which values were chosen, and what they should reach.
+
+A recipe is a value: it round-trips through JSON, and two runs of the same recipe are the same run.
+The engine is handed one and asks it for its parts (``build_model``, ``build_task``,
+``build_loader``, ``save_model``); no floor below knows this page.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from marey.choices import (
+    AugmentChoice,
+    Claim,
+    DataChoice,
+    OptimChoice,
+    RunChoice,
+    ScheduleChoice,
+    TaskChoice,
+)
+from marey.config import from_plain, override, read_mapping, to_plain
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from marey.data.loader import ClipLoader
+    from marey.data.sources import DataSet
+    from marey.data.table import ItemTable
+    from marey.tasks.task import Task
+
+HELD_OUT = 5  # every fifth video of a class is kept for validation where no split is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a recipe comes from: the paper and table, and what the original run took."""
+
+    paper: str = ""
+    table: str = ""
+    hardware: str = ""
+    hours: float | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All choices of one training run. ``net`` and ``clip`` override fields of the variant's
+    configuration and of its ``ClipSpec``; ``views`` is (time, space) at evaluation."""
+
+    name: str = ""
+    origin: Origin = Origin()
+    model: str = ""
+    weights: str = ""
+    net: dict[str, Any] = field(default_factory=dict)
+    clip: dict[str, Any] = field(default_factory=dict)
+    data: DataChoice = DataChoice()
+    augment: AugmentChoice = AugmentChoice()
+    task: TaskChoice = TaskChoice()
+    optim: OptimChoice = OptimChoice()
+    schedule: ScheduleChoice = ScheduleChoice()
+    run: RunChoice = RunChoice()
+    views: tuple[int, int] | None = None
+    claims: tuple[Claim, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """The recipe as plain data, ready for JSON."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Recipe:
+        """Read back what ``to_plain`` wrote. Raises ValueError for an unknown or mistyped field."""
+        return from_plain(cls, values)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """A recipe from a JSON or YAML file."""
+        return cls.from_plain(read_mapping(path))
+
+    def changed(self, **values: Any) -> Recipe:
+        """A copy with fields replaced; nested tables are merged into what stands."""
+        return override(self, values)
+
+    # ---- parts the engine asks for
+
+    def open_data(self) -> DataSet:
+        """The data set this recipe names, read once a process."""
+        if not self.data.path:
+            raise ValueError(
+                "the recipe names no data: set data.path to a folder, list or drawn:TASK"
+            )
+        where = tuple(sorted((self.data.where or {}).items()))
+        return _open(self.data.path, self.data.format, where, self.data.context_s)
+
+    def items(self, role: Literal["train", "val"]) -> ItemTable:
+        """The rows of one role. Without splits in the data every fifth video of a class is held out.
+
+        Raises ValueError when the split named in ``data`` is not there.
+        """
+        data = self.open_data()
+        name = self.data.train if role == "train" else self.data.val
+        if name in data.splits:
+            return data.splits[name]
+        if role == "val" and "test" in data.splits and "val" not in data.splits:
+            return data.splits["test"]
+        if set(data.splits) == {""} or (role == "val" and set(data.splits) == {self.data.train}):
+            table = data.splits.get(self.data.train, data.splits.get(""))
+            assert table is not None
+            return _hold_out(table, keep=role == "train")
+        if role == "train" and set(data.splits) == {self.data.val}:
+            return _hold_out(data.splits[self.data.val], keep=True)
+        found = ", ".join(repr(s) for s in data.splits)
+        raise ValueError(
+            f"{self.data.path} has no split {name!r} (it has {found}): set data.{role} to one of them"
+        )
+
+    def held_out(self) -> bool:
+        """True where validation rows are cut from the training rows for want of a split."""
+        splits = set(self.open_data().splits)
+        return self.data.val not in splits and "test" not in splits
+
+    def build_model(self) -> nn.Module:
+        """The network with its weights, its head sized to the data's classes.
+
+        It carries ``spec``, ``classes`` and ``variant`` as plain attributes.
+        """
+        from marey import zoo
+
+        if not self.model and not self.weights:
+            raise ValueError(
+                "the recipe names no model: set model (see 'marey models list') or weights"
+            )
+        classes = tuple(self.open_data().classes)
+        fields = {**self.net, **self._clip_fields()}
+        if self.weights:
+            name = self.model or self.weights
+            weights = self.weights if self.model else None
+            model = zoo.load(name, weights=weights, num_classes=len(classes), **fields)
+            if model.classes not in (None, classes):
+                warnings.warn(
+                    f"{name} was trained on other classes: its head starts anew", stacklevel=2
+                )
+                model.reset_head(len(classes))
+        else:
+            model = zoo.build(self.model, num_classes=len(classes), **fields)
+        model.spec = override(model.spec, self.clip, where="clip")
+        model.classes = classes
+        return model
+
+    def _clip_fields(self) -> dict[str, Any]:
+        """Frames and crop belong to the clip and to the head's window: set once, used in both."""
+        homes = {
+            "frames": "frames",
+            "size": "crop",
+        }  # field of ClipSpec: field of the configuration
+        return {homes[name]: value for name, value in self.clip.items() if name in homes}
+
+    def build_task(self, model: nn.Module) -> Task:
+        """What a batch means for this model."""
+        from marey.tasks.classification import Classification
+
+        return Classification(self.task, num_classes=len(self.open_data().classes))
+
+    def build_loader(
+        self, role: Literal["train", "val"], model: nn.Module, *, batch: int, rank: int, world: int
+    ) -> ClipLoader:
+        """Batches of one role for one of ``world`` processes; validation uses one centre view."""
+        views = None if role == "train" else (1, 1)
+        return self.loader_of(
+            self.items(role), role, model, batch=batch, views=views, place=(rank, world)
+        )
+
+    def loader_of(
+        self,
+        items: ItemTable,
+        role: Literal["train", "val"],
+        model: nn.Module,
+        *,
+        batch: int,
+        views: tuple[int, int] | None,
+        place: tuple[int, int] = (0, 1),
+    ) -> ClipLoader:
+        """Batches over any table of items, as this recipe samples and augments them."""
+        from marey.data.dataset import ClipDataset
+        from marey.data.loader import build_loader
+        from marey.data.mixing import Mix
+
+        training = role == "train"
+        dataset = ClipDataset(
+            items,
+            model.spec,
+            training=training,
+            augment=self.augment,
+            data=self.data,
+            seed=self.run.seed,
+            views=views,
+            num_classes=len(model.classes),
+        )
+        mixes = training and (self.augment.mixup > 0 or self.augment.cutmix > 0)
+        return build_loader(
+            dataset,
+            batch=batch,
+            training=training,
+            seed=self.run.seed,
+            rank=place[0],
+            world=place[1],
+            workers=self.num_workers(place[1]),
+            mix=Mix(self.augment) if mixes else None,
+            shape_of=self._shapes(model) if training else None,
+        )
+
+    def num_workers(self, world: int) -> int:
+        """Loader workers a process: the chosen number, or the cores shared out, at most eight."""
+        if self.data.workers >= 0:
+            return self.data.workers
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        return max(1, min(8, cores // max(1, world)))
+
+    def _shapes(self, model: nn.Module) -> Any:
+        """The multigrid plan as a function of (epoch, step), or None."""
+        if self.schedule.multigrid == "none":
+            return None
+        from marey.engine.schedule import clip_shapes
+
+        return clip_shapes(self.schedule, model.spec, self.run.batch)
+
+    def save_model(self, model: nn.Module, path: Path) -> Path:
+        """Write our own weight file with spec, classes and this recipe in its header."""
+        from marey import zoo
+
+        return zoo.save(model, path, recipe=self.to_plain())
+
+
+def differences(ours: Recipe, theirs: Recipe) -> list[str]:
+    """Fields in which two recipes differ, as ``field: ours, theirs``; what cannot change a result
+    (workers, reader, how often to log and how many checkpoints to keep) is not counted."""
+    free = {"data.workers", "data.backend", "run.log_steps", "run.keep"}
+    found = []
+    for name, (a, b) in _paired(ours.to_plain(), theirs.to_plain()).items():
+        if a != b and name not in free:
+            found.append(f"{name}: {a!r}, there {b!r}")
+    return found
+
+
+def _paired(
+    a: Mapping[str, Any], b: Mapping[str, Any], before: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for name in [*a, *(n for n in b if n not in a)]:
+        left, right = a.get(name), b.get(name)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            pairs.update(_paired(left, right, f"{before}{name}."))
+        else:
+            pairs[before + name] = (left, right)
+    return pairs
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, layout: str, where: tuple[tuple[str, str], ...], context_s: float) -> DataSet:
+    from marey.data.sources import open_data
+
+    return open_data(path, format=layout, where=dict(where) or None, context_s=context_s)
+
+
+def _hold_out(table: ItemTable, *, keep: bool) -> ItemTable:
+    """One part of a table cut per video by a checksum of its path: the same rows on every machine."""
+    chosen = []
+    for index in range(len(table)):
+        video = table[index].video
+        held = zlib.crc32(Path(video).name.encode()) % HELD_OUT == 0
+        if held != keep:
+            chosen.append(index)
+    if not chosen:
+        raise ValueError(
+            f"{len(table)} videos are too few to hold some out for validation: "
+            "add a split column or train/val folders"
+        )
+    return table.select(chosen)
