@@ -17,12 +17,14 @@ FLOORS = [
     {"models", "data", "metrics"},
     {"tasks", "zoo"},
     {"report"},
-    {"engine", "predictor", "export"},
-    {"recipe", "recipes", "serve", "doctor", "demo"},
-    {"cli", "__main__"},
+    {"engine", "predictor", "stream", "export"},
+    {"recipe", "recipes", "serve"},
+    {"verbs", "demo", "doctor", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-SAME_FLOOR = {("recipes", "recipe"), ("demo", "recipe"), ("demo", "recipes"), ("recipe", "recipes")}
+SAME_FLOOR = {("recipes", "recipe"), ("demo", "verbs"), ("__main__", "cli")} | {
+    ("cli", other) for other in ("verbs", "demo", "doctor")
+}
 
 
 def modules_imported(path: Path) -> set[str]:

@@ -13,12 +13,12 @@ _HOMES = {
     "ClipSpec": "marey.types",
     "Recipe": "marey.recipe",
     "build": "marey.zoo",
-    "evaluate": "marey.recipe",
+    "evaluate": "marey.verbs",
     "list_models": "marey.zoo",
     "load": "marey.zoo",
     "open_video": "marey.video",
     "predict": "marey.predictor",
-    "train": "marey.recipe",
+    "train": "marey.verbs",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -57,7 +57,7 @@ class TaskChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimChoice:
-    """Optimiser and parameter groups. ``lr`` holds for ``reference_batch`` clips, scaled linearly."""
+    """Optimiser and parameter groups; ``lr`` holds for ``reference_batch`` clips, scaled linearly."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1
@@ -110,7 +110,7 @@ class RunChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A published result: what, on which set, by which protocol, and where it stands. None: unknown."""
+    """A published result: metric, data set, protocol, and where it stands. None: unknown."""
 
     dataset: str
     metric: str

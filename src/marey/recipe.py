@@ -100,7 +100,7 @@ class Recipe:
         return _open(self.data.path, self.data.format, where, self.data.context_s)
 
     def items(self, role: Literal["train", "val"]) -> ItemTable:
-        """The rows of one role. Without splits in the data every fifth video of a class is held out.
+        """The rows of one role; without splits in the data every fifth video is held out.
 
         Raises ValueError when the split named in ``data`` is not there.
         """
@@ -118,7 +118,8 @@ class Recipe:
             return _hold_out(data.splits[self.data.val], keep=True)
         found = ", ".join(repr(s) for s in data.splits)
         raise ValueError(
-            f"{self.data.path} has no split {name!r} (it has {found}): set data.{role} to one of them"
+            f"{self.data.path} has no split {name!r} (it has {found}): "
+            f"set data.{role} to one of them"
         )
 
     def held_out(self) -> bool:
@@ -274,16 +275,20 @@ def _open(path: str, layout: str, where: tuple[tuple[str, str], ...], context_s:
 
 
 def _hold_out(table: ItemTable, *, keep: bool) -> ItemTable:
-    """One part of a table cut per video by a checksum of its path: the same rows on every machine."""
-    chosen = []
-    for index in range(len(table)):
-        video = table[index].video
-        held = zlib.crc32(Path(video).name.encode()) % HELD_OUT == 0
-        if held != keep:
-            chosen.append(index)
+    """One part of a table whose every fifth video a class is held out, in an order drawn from a
+    checksum of the file names: the same rows on every machine, rows of one video together."""
+    rows = [(table[i].video, table[i].target[:1], i) for i in range(len(table))]
+    rows.sort(key=lambda row: (zlib.crc32(Path(row[0]).name.encode()), row[0]))
+    seen: dict[tuple[int, ...], int] = {}
+    held: dict[str, bool] = {}
+    for video, label, _ in rows:
+        if video not in held:
+            seen[label] = seen.get(label, 0) + 1
+            held[video] = seen[label] % HELD_OUT == 0
+    chosen = sorted(index for video, _, index in rows if held[video] != keep)
     if not chosen:
         raise ValueError(
-            f"{len(table)} videos are too few to hold some out for validation: "
-            "add a split column or train/val folders"
+            f"{len(table)} videos are too few to hold some out for validation "
+            f"(every {HELD_OUT}th of a class): add a split column or train/val folders"
         )
     return table.select(chosen)

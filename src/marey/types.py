@@ -114,7 +114,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked: ``rgb`` and ``flow`` (B, V, C, T, H, W), ``target`` (B, K), ``times`` (B, V, T).
+    """Samples stacked: ``rgb``, ``flow`` (B, V, C, T, H, W), ``target`` (B, K), ``times`` (B, V, T).
 
     ``index`` (B,) int64 rows in the item table; ``clamped`` how many samples repeat frames;
     ``failures`` all files that failed while this batch was made.
@@ -135,7 +135,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Segments:
-    """Intervals of time with their classes: ``span_s`` (N, 2), ``labels`` (N,), ``scores`` (N,) or None."""
+    """Intervals of time: ``span_s`` (N, 2), ``labels`` (N,), ``scores`` (N,) or None."""
 
     span_s: Tensor
     labels: Tensor
@@ -144,7 +144,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes at one moment: ``xyxy`` (N, 4) fractions, ``labels`` (N, K) weights, ``scores`` (N, K) or None."""
+    """Boxes at one moment: ``xyxy`` (N, 4), ``labels`` (N, K), ``scores`` (N, K) or None."""
 
     xyxy: Tensor
     labels: Tensor

@@ -1,0 +1,195 @@
+"""``marey predict`` and ``marey extract``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from marey.cli.parse import UsageError, echo, take_prefixed, views
+from marey.cli.weights import model_for
+from marey.config import write_whole
+
+SOURCE_HELP = "files, folders, globs, frame folders, a webcam number or a stream address"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """What happens in each SOURCE: a file, folder, glob, frame folder, webcam number or stream.
+
+    Results go to stdout, one source after another; notes and files that could not be read go to
+    stderr, and the exit code is 1 when there were any.
+    """
+
+    sources: Annotated[
+        Positional[tuple[str, ...]], tyro.conf.arg(metavar="SOURCE...", help=SOURCE_HELP)
+    ]
+    model: str = ""
+    """variant, where the weights do not tell"""
+    weights: str = ""
+    """run folder or weight file, ours or any published layout"""
+    task: Literal["what"] = "what"
+    """what: which classes"""
+    views: str = ""
+    """TIMExSPACE views of each file, as 10x3"""
+    window: float = 0.0
+    """seconds: one prediction a window instead of one a file"""
+    top: int = 5
+    """labels printed of each source"""
+    json: bool = False
+    """one line of JSON a source on stdout"""
+    json_out: str = ""
+    """write those lines to a file"""
+    save: str = ""
+    """folder for videos with the labels drawn in"""
+    stream: bool = False
+    """play SOURCE as if it were live"""
+    every: float = 1.0
+    """seconds between predictions on a webcam or stream"""
+    seconds: float = 0.0
+    """stop a webcam or stream after so many seconds; 0: until interrupted"""
+    policy: Literal["clamp", "strict"] = "clamp"
+    """strict refuses files shorter than the clip"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    batch: int = 8
+    """views through the network at once"""
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """numbers of the forward pass"""
+    random_weights: bool = False
+    """predict with initial weights, to try the machinery"""
+    net_fields: tyro.conf.Suppress[str] = "{}"
+
+    @classmethod
+    def prepare(cls, words: list[str]) -> tuple[list[str], Predict]:
+        """Take --net fields out of the words."""
+        words, net = take_prefixed(words, "net")
+        return words, cls(sources=tyro.MISSING, net_fields=json.dumps(net))
+
+    def run(self) -> int:
+        """Predict, print and save."""
+        if not self.sources:
+            raise UsageError(
+                "SOURCE is missing: name a video, folder, glob, webcam number or address"
+            )
+        if self.top < 1:
+            raise UsageError(f"--top {self.top} prints nothing: give 1 or more")
+        from marey import predictor
+        from marey.stream import is_endless
+
+        wanted = views(self.views)
+        model = model_for(
+            self.model, self.weights, self.random_weights, json.loads(self.net_fields)
+        )
+        endless = [s for s in self.sources if self.stream or is_endless(s)]
+        if endless and len(self.sources) > 1:
+            raise UsageError(f"{endless[0]} is endless: give it alone")
+        if endless:
+            return self._watch(model, endless[0])
+        ready = predictor.Predictor(
+            model,
+            views=wanted,
+            top=self.top,
+            device=self.device,
+            batch=self.batch,
+            precision=self.precision,
+            policy=self.policy,
+            window_s=self.window or None,
+        )
+        return self._tell(ready(list(self.sources)))
+
+    def _tell(self, results: Iterable[dict[str, Any]]) -> int:
+        lines, short = [], False
+        from marey.predictor import save_annotated
+
+        for result in results:
+            line = json.dumps(result, ensure_ascii=False)
+            lines.append(line)
+            if "skipped" in result:
+                short = True
+                echo(f"{result['source']}: skipped, {result['skipped']}")
+            if self.json:
+                print(line, flush=True)
+            elif result["predictions"]:
+                print(in_words(result), flush=True)
+            if self.save and result["predictions"]:
+                echo(f"wrote {save_annotated(result['source'], result, Path(self.save))}")
+        if self.json_out:
+            write_whole(self.json_out, "".join(line + "\n" for line in lines))
+        return 1 if short else 0
+
+    def _watch(self, model: Any, source: str) -> int:
+        from marey.stream import Stream
+
+        live = Stream(
+            model,
+            source,
+            every_s=self.every,
+            top=self.top,
+            device=self.device,
+            max_seconds=self.seconds or None,
+        )
+        for result in live:
+            text = json.dumps(result, ensure_ascii=False) if self.json else in_words(result)
+            print(text, flush=True)
+        return 0
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """One result for people: the source, then a line a label with its score and times."""
+    rows = [str(result["source"])]
+    for entry in result["predictions"]:
+        span = f"{entry['start_s']:8.2f} - {entry['end_s']:.2f} s"
+        rows.append(f"  {entry['score']:6.3f}  {entry['label']:32} {span}")
+    return "\n".join(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    """Features of each SOURCE, one .npz a file: features (windows, width), times (windows, 2)."""
+
+    sources: Annotated[
+        Positional[tuple[str, ...]], tyro.conf.arg(metavar="SOURCE...", help=SOURCE_HELP)
+    ]
+    out: str = "features"
+    """folder to write"""
+    model: str = ""
+    """variant, where the weights do not tell"""
+    weights: str = ""
+    """run folder or weight file"""
+    step: float = 0.0
+    """seconds between windows; 0: one window after another"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    random_weights: bool = False
+    """extract with initial weights, to try the machinery"""
+    net_fields: tyro.conf.Suppress[str] = "{}"
+
+    @classmethod
+    def prepare(cls, words: list[str]) -> tuple[list[str], Extract]:
+        """Take --net fields out of the words."""
+        words, net = take_prefixed(words, "net")
+        return words, cls(sources=tyro.MISSING, net_fields=json.dumps(net))
+
+    def run(self) -> int:
+        """Extract and print the files written."""
+        if not self.sources:
+            raise UsageError("SOURCE is missing: name a video, folder or glob")
+        from marey.predictor import extract_features
+
+        model = model_for(
+            self.model, self.weights, self.random_weights, json.loads(self.net_fields)
+        )
+        written, failures = extract_features(
+            list(self.sources), model, Path(self.out), step_s=self.step or None, device=self.device
+        )
+        for path in written:
+            print(path)
+        for failure in failures:
+            echo(f"{failure.source}: skipped, {failure.reason}")
+        return 1 if failures else 0

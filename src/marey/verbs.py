@@ -1,0 +1,201 @@
+"""The public verbs over a recipe: ``marey.train`` and ``marey.evaluate``.
+
+Both compose values (a recipe, a data set, weights) and hand them to the engine; the command line
+prints what they return.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marey.config import nearest
+from marey.recipe import Recipe, differences
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from marey.data.table import ItemTable
+    from marey.engine.evaluate import Evaluation
+    from marey.engine.train import TrainResult
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+def train(
+    data: str | Path | Recipe,
+    *,
+    model: str = "",
+    weights: str = "",
+    recipe: str = "",
+    out: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train on a folder, list or ``drawn:TASK``, or run a whole Recipe; the same call continues.
+
+    ``model`` names a variant, ``weights`` any published or own file to start from, ``recipe`` a
+    named recipe or file, ``changes`` nested fields to replace. The run folder ``out`` then holds
+    weights, log, metrics of the validation split over all views, and report.html.
+    Raises ValueError for anything the recipe cannot mean, before anything is written.
+    """
+    from marey.engine.train import train as run_recipe
+
+    chosen = data if isinstance(data, Recipe) else compose(data, model, weights, recipe)
+    chosen = chosen.changed(**(changes or {}))
+    folder = Path(out) if out else default_run_folder(chosen)
+    refuse_other_run(chosen, folder)
+    result = run_recipe(chosen, folder, progress=progress)
+    if result.finished and is_main_process():
+        finish(chosen, folder, progress=progress)
+    return result
+
+
+def compose(data: str | Path, model: str, weights: str, recipe: str) -> Recipe:
+    """The recipe that a data address and a few names mean."""
+    from marey import recipes
+
+    chosen = recipes.choose(model=model, weights=weights, recipe=recipe)
+    return chosen.changed(data={"path": str(data)})
+
+
+def default_run_folder(recipe: Recipe) -> Path:
+    """``runs/DATA-MODEL``: the same command finds the same folder again."""
+    stem = Path(recipe.data.path.partition("?")[0].removeprefix("drawn:")).stem or "data"
+    filters = "-".join((recipe.data.where or {}).values())
+    name = "-".join(
+        part for part in (stem, filters, recipe.model or Path(recipe.weights).stem) if part
+    )
+    return Path("runs") / re.sub(r"[^\w.-]+", "_", name)
+
+
+def refuse_other_run(recipe: Recipe, folder: Path) -> None:
+    """Raises ValueError when the folder already holds a run of another recipe."""
+    written = folder / "recipe.json"
+    if not written.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} exists and holds no run: choose another --out folder")
+        return
+    there = Recipe.read(written)
+    found = differences(recipe, there)
+    if found:
+        raise ValueError(
+            f"{folder} holds a run of another recipe ({'; '.join(found[:3])}): "
+            "repeat its command to continue it, or choose another --out folder"
+        )
+
+
+def finish(recipe: Recipe, folder: Path, *, progress: Progress | None = None) -> Evaluation:
+    """Evaluate a finished run's best weights over all views and write its report page."""
+    from marey.report.page import write_page
+
+    evaluation = evaluate(
+        recipe.data.path, weights=folder, recipe=recipe, out=folder, progress=progress
+    )
+    write_page(folder)
+    return evaluation
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    weights: str | Path,
+    model: str = "",
+    recipe: Recipe | None = None,
+    split: str = "",
+    views: tuple[int, int] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Accuracy of weights on labelled data, every video once over all its views.
+
+    ``weights`` is a run folder, one of our files or any published one (then ``model`` may be
+    needed). ``out`` also writes metrics.json and predictions.json. Raises ValueError when the
+    data's classes are not among those the weights know.
+    """
+    from marey import zoo
+    from marey.engine.distributed import pick_device
+    from marey.engine.evaluate import evaluate as run_evaluation
+    from marey.engine.evaluate import write_evaluation
+
+    network = zoo.load(model or str(weights), weights=str(weights) if model else None)
+    chosen = recipe or recipe_beside(weights)
+    chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
+    items = chosen.items("val") if not split else split_named(chosen, split)
+    items = match_classes(network, chosen.open_data().classes, items)
+    wanted = views or chosen.views or network.spec.views
+    loader = chosen.loader_of(items, "val", network, batch=1, views=wanted)
+    evaluation = run_evaluation(
+        network,
+        chosen.build_task(network),
+        loader,
+        device=pick_device(device),
+        precision=chosen.run.precision,
+        progress=progress,
+    )
+    if out is not None:
+        write_evaluation(Path(out), evaluation)
+    return evaluation
+
+
+def recipe_beside(weights: str | Path) -> Recipe:
+    """The recipe stored with a run or one of our weight files; an empty one for published files."""
+    from marey import zoo
+
+    path = Path(weights)
+    if path.is_dir() and (path / "recipe.json").exists():
+        return Recipe.read(path / "recipe.json")
+    header = zoo.read_header(path)
+    stored = header.get("recipe")
+    if not stored:
+        return Recipe()
+    return Recipe.from_plain(json.loads(stored) if isinstance(stored, str) else stored)
+
+
+def split_named(recipe: Recipe, split: str) -> ItemTable:
+    """One split of the recipe's data by its name."""
+    splits = recipe.open_data().splits
+    if split not in splits:
+        raise ValueError(
+            f"{recipe.data.path} has no split {split!r}{nearest(split, splits)} "
+            f"(it has {', '.join(repr(s) for s in splits)})"
+        )
+    return splits[split]
+
+
+def match_classes(model: nn.Module, classes: tuple[str, ...], items: ItemTable) -> ItemTable:
+    """The items with their labels counted as the model counts them, matched by class name.
+
+    Raises ValueError when the data names a class the weights do not know.
+    """
+    known = model.classes
+    if known is None:
+        count = model.config.num_classes
+        if len(classes) != count:
+            raise ValueError(
+                f"the data has {len(classes)} classes but the weights tell {count} apart and carry "
+                "no names: evaluate on the data set they were trained on"
+            )
+        return items
+    if tuple(known) == tuple(classes):
+        return items
+    place = {name: number for number, name in enumerate(known)}
+    strangers = [name for name in classes if name not in place]
+    if strangers:
+        raise ValueError(
+            f"class {strangers[0]!r} of the data is not among the {len(known)} of the weights"
+            f"{nearest(strangers[0], place)}; fine-tune first (marey train DATA --weights FILE)"
+        )
+    return items.relabel([place[name] for name in classes], classes=tuple(known))
+
+
+def is_main_process() -> bool:
+    """True in the first of several processes, and in the only one."""
+    import torch.distributed as dist
+
+    return not dist.is_initialized() or dist.get_rank() == 0
