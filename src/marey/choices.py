@@ -57,7 +57,7 @@ class TaskChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimChoice:
-    """Optimiser and parameter groups; ``lr`` holds for ``reference_batch`` clips, scaled linearly."""
+    """Optimiser and parameter groups; ``lr`` is for ``reference_batch`` clips, scaled linearly."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.1

@@ -51,7 +51,7 @@ class Clock:
 
 
 def tour(out: Path) -> int:
-    """Run the five steps under ``out``; the same call again continues or repeats what is missing."""
+    """Run the five steps under ``out``; the same call again does what is missing."""
     from marey import verbs
     from marey.data import synthetic
 

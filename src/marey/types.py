@@ -114,7 +114,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked: ``rgb``, ``flow`` (B, V, C, T, H, W), ``target`` (B, K), ``times`` (B, V, T).
+    """Samples stacked: pixels (B, V, C, T, H, W), ``target`` (B, K), ``times`` (B, V, T).
 
     ``index`` (B,) int64 rows in the item table; ``clamped`` how many samples repeat frames;
     ``failures`` all files that failed while this batch was made.

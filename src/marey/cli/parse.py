@@ -47,7 +47,7 @@ def parse(command: type[T], words: Sequence[str], name: str, default: T | None =
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph inside a drawn box, as one line, with the nearest option if one is named."""
+    """The first paragraph inside a drawn box, as one line, with the nearest option named."""
     rows = [re.sub(r"^[\u2502|]\s?|\s*[\u2502|]$", "", row).strip() for row in box.splitlines()]
     rows = [row for row in rows if row and not row.startswith(("\u256d", "\u2570"))]
     paragraph: list[str] = []

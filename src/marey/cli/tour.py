@@ -32,7 +32,7 @@ class Doctor:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """The whole job on a drawn data set: draw, train, evaluate, predict, report. About 4 minutes."""
+    """The whole job on a drawn data set: draw, train, evaluate, predict, report; 4 minutes."""
 
     out: str = "demo"
     """folder for everything the demo writes"""

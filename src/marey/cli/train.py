@@ -39,7 +39,7 @@ class Train:
     model: str = ""
     """variant to build, see 'marey models list'"""
     weights: str = ""
-    """file or run to start from: any published layout or ours; the head is resized to your classes"""
+    """file or run to start from, any published layout or ours; its head is resized"""
     recipe: str = ""
     """name or .json/.yaml file of a recipe"""
     out: str = ""
