@@ -11,9 +11,9 @@ from pathlib import Path
 
 from marey.config import nearest
 from marey.recipe import Recipe
-from marey.recipes import defaults
+from marey.recipes import defaults, resnet3d, slowfast
 
-FAMILIES = (defaults,)
+FAMILIES = (defaults, resnet3d, slowfast)
 FILES = (".json", ".yaml", ".yml")
 
 

@@ -21,7 +21,6 @@ PTV = "facebookresearch/pytorchvideo, model zoo (weights trained there)"
 THIRTY = "10x3 views, 256 crops"
 EIGHT_GPUS = "8 GPUs"
 IMAGENET_R50 = "resnet50-0676ba61.pth"  # torchvision's first ImageNet weights, to be downloaded
-IMAGENET_R101 = "resnet101-63fe2227.pth"
 
 FROM_SCRATCH = Recipe(
     augment=AugmentChoice(crop="jitter", flip=0.5),
@@ -75,7 +74,8 @@ def accuracy(
 def named(base: Recipe, name: str, origin: Origin, *claims: Claim, weights: str = "") -> Recipe:
     """``base`` for the network before the dot of ``name``, with its origin, claims and command."""
     from_file = f" --weights {weights}" if weights else ""
-    command = f"torchrun --nproc-per-node 8 -m marey train DATA --recipe {name}{from_file}"
+    gpus = origin.hardware.split()[0] if origin.hardware else "8"
+    command = f"torchrun --nproc-per-node {gpus} -m marey train DATA --recipe {name}{from_file}"
     return replace(
         base,
         name=name,
