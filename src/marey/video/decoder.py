@@ -1,0 +1,351 @@
+"""PyAV behind the face of a reader: any frames of a file, by seeking to keyframes.
+
+Which stream: the one FFmpeg calls best (largest picture, not a cover image). A request is cut into
+runs: a run starts at a keyframe (or where the decoder stands) and reads on to its last frame.
+Frames that nothing refers to and nobody asked for are not decoded, which changes no other frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import av
+
+from marey.video.error import VideoError
+from marey.video.index import (
+    FrameIndex,
+    PacketTable,
+    demuxed,
+    file_mark,
+    index_from_frames,
+    index_from_packets,
+    recall,
+    remember,
+)
+from marey.video.picture import UPRIGHT, Image, Painter, Turn, is_sideways, turn_of
+
+Discard = getattr(av.stream, "Discard", None)  # newer than the oldest PyAV we accept
+SKIPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}  # "not referred to" is exact in these
+NEAR = 4  # frames: decoding this few is cheaper than seeking past them
+
+
+class Reindexed(Exception):
+    """The frames a file was believed to hold turned out wrong; its index has been replaced."""
+
+
+class PyavFile:
+    """A video file read through PyAV. Not for use from several threads at once."""
+
+    name = "pyav"
+
+    def __init__(self, path: str, *, tolerant: bool = True, threads: int = 1) -> None:
+        self.source = path
+        self.tolerant = tolerant
+        self.threads = threads
+        self.extra_lost = 0
+        self._painter = Painter()
+        self._turn: Turn | None = None
+        self._open()
+        try:
+            mark = file_mark(path, tolerant)
+            found = recall(mark)
+            self.index = found if found is not None else self._make_index()
+            remember(mark, self.index)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def lost(self) -> int:
+        return self.index.lost + self.extra_lost
+
+    @property
+    def codec(self) -> str:
+        return str(self._stream.codec_context.name)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns as displayed."""
+        if self._turn is None:
+            next(self.frames([0]))
+        return self._displayed()
+
+    def close(self) -> None:
+        """Give back the file and the decoder."""
+        self._packets = None
+        self._spare: dict[int, Any] = {}
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def frames(
+        self, wanted: Sequence[int], size: tuple[int, int] | None = None
+    ) -> Iterator[tuple[int, Image]]:
+        """The wanted frames (increasing, each once) as (index, (H, W, 3) view to be copied).
+
+        Raises Reindexed when a promised frame does not exist and tolerance allows to go on
+        without; VideoError where it does not.
+        """
+        if self.index.stamps is None:
+            found = self._count_to(wanted)
+        else:
+            found = self._runs(wanted)
+        for frame_index, frame in found:
+            if self._turn is None:
+                self._turn = turn_of(frame)
+            yield frame_index, self._painter.paint(frame, size or self._displayed(), self._turn)
+
+    def _displayed(self) -> tuple[int, int]:
+        height, width = self._coded
+        return (width, height) if is_sideways(self._turn or UPRIGHT) else (height, width)
+
+    # Opening
+
+    def _open(self) -> None:
+        self._container: Any = None
+        self._packets: Iterator[Any] | None = None
+        self._spare = {}
+        try:
+            self._container = av.open(self.source, metadata_errors="ignore")
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(self.source, "header", plain_cause(error)) from None
+        stream = self._container.streams.best("video")
+        if stream is None:
+            self._container.close()
+            raise VideoError(self.source, "header", "no video stream")
+        self._stream: Any = stream
+        context = stream.codec_context
+        if context is None:
+            self._container.close()
+            raise VideoError(self.source, "header", "no decoder for its video stream")
+        context.thread_type = "AUTO" if self.threads != 1 else "NONE"
+        context.thread_count = self.threads
+        self._quieten_others()
+        self._coded = (context.height, context.width)
+        self._skips = context.name in SKIPPABLE
+        self._drains = any(n in self._container.format.name for n in ("mp4", "matroska"))
+        self._reset(None)
+
+    def _quieten_others(self) -> None:
+        for other in self._container.streams:
+            if other.index != self._stream.index and Discard is not None:
+                other.discard = Discard.all
+
+    def _make_index(self) -> FrameIndex:
+        index, table = index_from_packets(self._container, self._stream)
+        if index is not None:
+            return index
+        return self._scan(table)
+
+    def _scan(self, table: PacketTable) -> FrameIndex:
+        """The index of what really decodes, from the start to the end."""
+        self._reopen()
+        self._errors = 0
+        index = index_from_frames(self._stream, self._everything(), table, source=self.source)
+        lost = max(index.lost, self._errors)
+        self._reopen()
+        return replace(index, lost=lost)
+
+    def _reopen(self) -> None:
+        self.close()
+        self._open()
+
+    def _reset(self, packets: Iterator[Any] | None) -> None:
+        """Forget where the decoder stands."""
+        self._packets = packets
+        self._spare = {}
+        self._skipped: set[int] = set()
+        self._reached = -1  # last frame given out
+        self._errors = 0
+
+    # Decoding
+
+    def _decode(self, packet: Any) -> list[Any]:
+        """The frames that one packet (None: the end) brings out; damage is counted or raised."""
+        try:
+            frames: list[Any] = self._stream.codec_context.decode(packet)
+        except av.error.EOFError:
+            return []
+        except (av.error.FFmpegError, ValueError) as error:
+            if not self.tolerant:
+                raise VideoError(self.source, self._place(packet), plain_cause(error)) from None
+            self._errors += 1
+            return []
+        for frame in frames:
+            if not self._coded[0]:
+                self._coded = (frame.height, frame.width)
+        return frames
+
+    def _place(self, packet: Any) -> str:
+        if packet is None or packet.pts is None:
+            return "the end" if packet is None else "a packet without time"
+        return f"{float(packet.pts * self._stream.time_base):.3f} s"
+
+    def _everything(self) -> Iterator[Any]:
+        """All frames from the start, in display order."""
+        self._stream.codec_context.skip_frame = "DEFAULT"
+        for packet in demuxed(self._container, self._stream):
+            if packet.size:
+                yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def _count_to(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Frames told apart by counting from the start."""
+        targets = iter(wanted)
+        target = next(targets, None)
+        self._reopen()
+        for count, frame in enumerate(self._everything()):
+            if count == target:
+                yield count, frame
+                target = next(targets, None)
+                if target is None:
+                    return
+        if target is not None:
+            raise VideoError(self.source, f"frame {target}", "the file changed while it was read")
+
+    def _runs(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Frames told apart by their stamps, one run of decoding after another."""
+        at = 0
+        while at < len(wanted):
+            end = self._run_end(wanted, at)
+            last_run = end == len(wanted)
+            missing = set(wanted[at:end])
+            for retreat in (0, 1, None):
+                if retreat == 0 and self._can_continue(wanted[at]):
+                    pass
+                elif not self._go_to(min(missing), retreat):
+                    continue
+                for found, frame in self._run(sorted(missing), drain=not last_run):
+                    missing.discard(found)
+                    yield found, frame
+                if not missing:
+                    break
+            else:
+                self._give_up(min(missing))
+            at = end
+
+    def _run_end(self, wanted: Sequence[int], at: int) -> int:
+        """One past the last wanted frame that is read without another seek."""
+        for i in range(at + 1, len(wanted)):
+            key = self.index.key_of(wanted[i])
+            if key > 0 and self.index.first_shown(key) > wanted[i - 1] + NEAR:
+                return i
+        return len(wanted)
+
+    def _can_continue(self, target: int) -> bool:
+        stamps = self.index.stamps
+        if self._packets is None or stamps is None or self._reached < 0:
+            return False
+        if target <= self._reached or int(stamps[target]) in self._skipped:
+            return False
+        key = self.index.key_of(target)
+        return key <= 0 or self.index.first_shown(key) <= self._reached + NEAR
+
+    def _go_to(self, target: int, retreat: int | None) -> bool:
+        """Stand before the keyframe of a frame, ``retreat`` keyframes earlier, None: the start.
+
+        False when that would repeat an earlier attempt.
+        """
+        key = self.index.key_of(target)
+        if retreat is not None and key < retreat:
+            return False
+        if retreat is None or not self._seek(key - retreat):
+            self._reopen()
+            self._reset(demuxed(self._container, self._stream))
+        return True
+
+    def _seek(self, key: int) -> bool:
+        """Stand before a keyframe or, where the container cannot be that exact, before an earlier."""
+        pts, dts = (int(v) for v in self.index.keys[key])
+        exact_dts = "mp4" in self._container.format.name
+        for stamp in (dts, pts) if exact_dts else (pts, dts):
+            try:
+                self._container.seek(stamp, stream=self._stream)
+            except av.error.FFmpegError:
+                return False
+            packets = demuxed(self._container, self._stream)
+            first = next((p for p in packets if p.size), None)
+            if first is not None and first.is_keyframe and first.pts is not None:
+                if first.pts <= pts:
+                    self._reset(chained(first, packets))
+                    return True
+        return False
+
+    def _run(self, targets: list[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
+        """Read on until every target is out or the file ends.
+
+        ``drain``: ask the decoder for what it holds once the last target is in, instead of reading
+        on; the place in the file is lost with it.
+        """
+        stamps = self.index.stamps
+        assert stamps is not None and self._packets is not None
+        need = {int(stamps[t]): t for t in targets}
+        unfed = set(need) - set(self._spare)
+        yield from self._hand_out(list(self._spare.values()), need)
+        skips = self._skips and not self.index.decoded
+        context = self._stream.codec_context
+        for packet in self._packets if need else ():
+            if not packet.size:
+                continue
+            useful = not skips or packet.pts in unfed or packet.pts is None
+            context.skip_frame = "DEFAULT" if useful else "NONREF"
+            if not useful:
+                self._skipped.add(packet.pts)
+            unfed.discard(packet.pts)
+            yield from self._hand_out(self._decode(packet), need)
+            if not need:
+                return
+            if not unfed and drain and self._drains:
+                break
+        if need:
+            self._packets = None
+            yield from self._hand_out(self._decode(None), need)
+
+    def _hand_out(self, frames: list[Any], need: dict[int, int]) -> Iterator[tuple[int, Any]]:
+        """Those frames that are needed; later ones are kept for the next request."""
+        due = [frame for frame in frames if frame.pts in need]
+        for frame in frames:
+            self._skipped.discard(frame.pts)
+        if frames:
+            last = max((f.pts for f in due), default=None)
+            self._spare = {
+                f.pts: f for f in frames if f.pts is not None and (last is None or f.pts > last)
+            }
+        for frame in due:
+            self._reached = need.pop(frame.pts)
+            yield self._reached, frame
+
+    def _give_up(self, target: int) -> None:
+        """A promised frame does not decode: find out what does, or say so."""
+        position = f"frame {target}, {self.index.times[target]:.3f} s"
+        if not self.tolerant:
+            raise VideoError(self.source, position, "the frame does not decode")
+        if self.index.decoded:
+            raise VideoError(self.source, position, "the file decodes differently every time")
+        mark = file_mark(self.source, self.tolerant)
+        table = PacketTable(
+            self.index.stamps, self.index.keys, self.index.hidden, len(self.index), "missing frame"
+        )  # type: ignore[arg-type]
+        self.index = self._scan(table)
+        remember(mark, self.index)
+        raise Reindexed
+
+
+def chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """An iterator with one item put back."""
+    yield first
+    yield from rest
+
+
+def plain_cause(error: BaseException) -> str:
+    """What went wrong, without numbers, paths and log lines of the library."""
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a folder without images"
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a readable video (invalid data)"
+    return str(text).split(";")[0].strip() or type(error).__name__
