@@ -1,0 +1,287 @@
+"""ClipDataset: item table + ClipSpec + transforms -> Sample.
+
+A training sample is one view of one random clip; an evaluation sample holds all test views of a
+video, which is decoded once. Everything random in a sample follows from (seed, epoch, index,
+draw), so that any worker of any run makes the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from marey.choices import AugmentChoice, DataChoice
+from marey.config import nearest
+from marey.data import transforms
+from marey.data.augment import Draw, TrainAugment
+from marey.data.sources.labels import is_image
+from marey.data.table import ItemTable
+from marey.types import ClipSpec, Failure, Item, Sample
+from marey.video import Video, VideoError, open_video
+from marey.video.sampling import clip_indices, is_clamped
+
+_TRIES = 16  # other rows tried in place of an unreadable one
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """Clips of one step (multigrid): frames, pixels, and how many times the usual batch."""
+
+    frames: int
+    size: int
+    batch_factor: int = 1
+
+
+def seeded(*key: int) -> Generator:
+    """A generator that follows from whole numbers alone, the same on every machine."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class ClipDataset:
+    """Rows of ``items`` as samples. ``views`` (time, space) counts in evaluation only.
+
+    Raises ValueError for more classes in the data than ``num_classes``, for class names in the
+    augmentation that the data does not have, and for impossible crops.
+    """
+
+    def __init__(
+        self,
+        items: ItemTable,
+        spec: ClipSpec,
+        *,
+        training: bool,
+        augment: AugmentChoice | None = None,
+        data: DataChoice | None = None,
+        seed: int = 0,
+        views: tuple[int, int] | None = None,
+        num_classes: int = 0,
+    ) -> None:
+        self.items, self.spec, self.training, self.seed = items, spec, training, seed
+        self.augment = augment or AugmentChoice()
+        self.data = data or DataChoice()
+        self.views = views or spec.views
+        self.num_classes = num_classes or items.num_classes
+        if items.num_classes > self.num_classes:
+            raise ValueError(
+                f"the data has {items.num_classes} classes but the network {self.num_classes}; "
+                f"build it with num_classes={items.num_classes}"
+            )
+        if training:
+            self._train = TrainAugment(spec, self.augment)
+            self._keep, self._swap = _direction(items.classes, self.augment)
+        else:
+            if self.views[0] < 1:
+                raise ValueError(f"{self.views[0]} temporal views; use at least 1")
+            transforms.test_scale(spec, self.views[1])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def sample(
+        self, index: int, epoch: int, draw: int = 0, shape: ClipShape | None = None
+    ) -> Sample:
+        """Row ``index`` as a sample; ``draw`` tells repeated clips of one row apart.
+
+        An unreadable file is named in ``failures``: in training another row stands in for it,
+        drawn from the same generator; in evaluation ``rgb`` is None.
+        Raises ValueError under policy 'strict' for a video shorter than the clip.
+        """
+        generator = seeded(self.seed, epoch, index, draw)
+        if not self.training:
+            return self._evaluation_sample(index)
+        failures: list[Failure] = []
+        row = index
+        for _ in range(_TRIES):
+            try:
+                sample = self._training_sample(row, generator, shape)
+            except VideoError as error:
+                failures.append(Failure(self.items[row].video, _reason(error)))
+                row = int(torch.randint(len(self), (), generator=generator))
+                continue
+            return replace(sample, failures=(*failures, *sample.failures))
+        raise ValueError(
+            f"{len(failures)} files in a row could not be read, the last {failures[-1].source} "
+            f"({failures[-1].reason}); check the data with 'marey data check'"
+        )
+
+    def _training_sample(self, row: int, generator: Generator, shape: ClipShape | None) -> Sample:
+        item = self.items[row]
+        spec, augment = self._shaped(shape, generator)
+        with self._open(item) as video:
+            span = self._checked_span(video, item, spec)
+            indices = clip_indices(
+                video.num_frames, video.fps, spec, generator=generator, span=span
+            )
+            may_flip = not self._keep.intersection(item.target)
+            drawn = augment.draw(video.height, video.width, generator, may_flip=may_flip)
+            clip = video.frames_at(indices, size=_decode_size(video, drawn))
+            lost = _lost(item, video)
+            clamped = is_clamped(video.num_frames, video.fps, spec, span=span)
+        rgb = augment.apply(clip.frames, drawn, generator)
+        labels = item.target
+        if self.items.has_intervals:
+            labels = self.items.target_within(row, float(clip.times[0]), float(clip.times[-1]))
+        if drawn.flip:
+            labels = tuple(self._swap.get(label, label) for label in labels)
+        return Sample(
+            rgb=rgb[None],  # (1, C, T, H, W)
+            flow=None,
+            target=self._weights(labels),
+            key=item.key,
+            times=clip.times[None],
+            index=row,
+            clamped=clamped,
+            failures=lost,
+        )
+
+    def _evaluation_sample(self, row: int) -> Sample:
+        item, spec = self.items[row], self.spec
+        time, space = self.views
+        try:
+            with self._open(item) as video:
+                span = self._checked_span(video, item, spec)
+                count, fps = video.num_frames, video.fps
+                indices = torch.stack(
+                    [
+                        clip_indices(count, fps, spec, view=view, num_views=time, span=span)
+                        for view in range(time)
+                    ]
+                )  # (time, T)
+                unique, position = indices.unique(return_inverse=True)
+                clip = video.frames_at(unique)
+                lost = _lost(item, video)
+                clamped = is_clamped(count, fps, spec, span=span)
+        except VideoError as error:
+            failure = Failure(item.video, _reason(error))
+            empty = torch.zeros(time * space, self._frames(spec), dtype=torch.float64)
+            weights = self._weights(item.target)
+            return Sample(None, None, weights, item.key, empty, row, failures=(failure,))
+        crops = transforms.test_views(transforms.to_input(clip.frames, spec), spec, space)
+        # (space, C, U, S, S) -> (time, space, C, T, S, S) -> (V, C, T, S, S), time-major
+        views = torch.stack([crops.index_select(2, at) for at in position]).flatten(0, 1)
+        times = clip.times[position].repeat_interleave(space, dim=0)
+        return Sample(views, None, self._weights(item.target), item.key, times, row, clamped, lost)
+
+    def _open(self, item: Item) -> Video:
+        tolerant = self.data.policy == "clamp"
+        if is_image(item.video):
+            return open_video(read_image(item.video), tolerant=tolerant)
+        fps = self.items.fps if self.items.fps and Path(item.video).is_dir() else None
+        return open_video(item.video, backend=self.data.backend, tolerant=tolerant, fps=fps)
+
+    def _checked_span(self, video: Video, item: Item, spec: ClipSpec) -> tuple[int, int] | None:
+        span = frame_span(video.times, item.start_s, item.end_s)
+        if video.num_frames == 0:
+            raise VideoError(item.video, "header", "no frames")
+        if self.data.policy == "strict" and is_clamped(
+            video.num_frames, video.fps, spec, span=span
+        ):
+            count = video.num_frames if span is None else span[1] - span[0]
+            raise ValueError(
+                f"clip {item.key} has {count} frames but the network needs {_needed(spec, video)} "
+                "under policy='strict'; use policy='clamp' or a longer video"
+            )
+        return span
+
+    def _shaped(
+        self, shape: ClipShape | None, generator: Generator
+    ) -> tuple[ClipSpec, TrainAugment]:
+        """The spec of this step: another shape also means a random stride over as long a time."""
+        if shape is None or (shape.frames, shape.size) == (self.spec.frames, self.spec.size):
+            return self.spec, self._train
+        spec = self.spec
+        longest = spec.stride * spec.frames // shape.frames
+        stride = int(
+            torch.randint(spec.stride, max(longest, spec.stride) + 1, (), generator=generator)
+        )
+        low = max(shape.size, round(spec.jitter[0] * shape.size / spec.size))
+        spec = replace(
+            spec, frames=shape.frames, size=shape.size, stride=stride, jitter=(low, spec.jitter[1])
+        )
+        return spec, TrainAugment(spec, self.augment)
+
+    def _weights(self, labels: Sequence[int]) -> Tensor:
+        """(K,) label weights: one-hot or multi-hot, zeros where unlabelled."""
+        weights = torch.zeros(self.num_classes)
+        weights[list(labels)] = 1.0
+        return weights
+
+    @staticmethod
+    def _frames(spec: ClipSpec) -> int:
+        return spec.frames * spec.segment_frames
+
+
+def frame_span(times: Tensor, start_s: float | None, end_s: float | None) -> tuple[int, int] | None:
+    """Half-open interval of the frames shown in [start_s, end_s), never empty; None: all.
+
+    ``times`` (N,) seconds, increasing. A row outside the file means the frame nearest to it.
+    """
+    if start_s is None and end_s is None:
+        return None
+    stamps = times.numpy()
+    count = len(stamps)
+    slack = 1e-6  # times written with few digits
+    first = 0 if start_s is None else int(np.searchsorted(stamps, start_s - slack, side="left"))
+    last = count if end_s is None else int(np.searchsorted(stamps, end_s - slack, side="left"))
+    first = min(first, max(count - 1, 0))
+    return first, max(last, first + 1)
+
+
+def read_image(path: str) -> np.ndarray:
+    """A picture as a video of one frame, (1, H, W, 3) uint8, turned upright by its EXIF mark."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            return np.asarray(upright.convert("RGB"))[None]
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise VideoError(path, "header", str(error)) from None
+
+
+def _decode_size(video: Video, drawn: Draw) -> tuple[int, int] | None:
+    """The size to decode at, where the whole frame is to shrink; enlarging is cheaper after."""
+    height, width = drawn.scaled
+    return (height, width) if height < video.height and width < video.width else None
+
+
+def _direction(
+    classes: tuple[str, ...], augment: AugmentChoice
+) -> tuple[frozenset[int], dict[int, int]]:
+    """Classes that are never mirrored, and those that trade numbers when they are."""
+    number = {name: i for i, name in enumerate(classes)}
+    pairs = [name for pair in augment.swap_labels for name in pair]
+    for field, names in (("keep_direction", augment.keep_direction), ("swap_labels", pairs)):
+        for name in names:
+            if name not in number:
+                raise ValueError(
+                    f"augment.{field} names class {name!r}, which the data does not have"
+                    f"{nearest(name, number)}"
+                )
+    swap = {}
+    for one, other in augment.swap_labels:
+        swap[number[one]], swap[number[other]] = number[other], number[one]
+    return frozenset(number[name] for name in augment.keep_direction), swap
+
+
+def _lost(item: Item, video: Video) -> tuple[Failure, ...]:
+    if not video.lost:
+        return ()
+    return (Failure(item.video, f"{video.lost} frames could not be decoded; used without them"),)
+
+
+def _reason(error: VideoError) -> str:
+    return f"{error.cause} (at {error.position})"
+
+
+def _needed(spec: ClipSpec, video: Video) -> str:
+    if spec.sampling == "segment":
+        return f"{spec.frames * spec.segment_frames} (one in each of {spec.frames} segments)"
+    return f"{spec.frames * spec.stride} ({spec.frames} frames, {spec.stride} apart)"
