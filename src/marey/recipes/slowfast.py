@@ -93,6 +93,7 @@ K400_UNCHECKED = tuple(
         "slowfast_r101_8x8",
         "slowfast_r101_50_101_8x8",
         "slowfast_nl_r101_16x8",
+        "slowfast_nl_r101_16x8_paper",
     )
 )
 
@@ -108,7 +109,7 @@ K600 = tuple(
         "slowfast_r50_8x8",
         "slowfast_r101_8x8",
         "slowfast_r101_16x8",
-        "slowfast_nl_r101_16x8",
+        "slowfast_nl_r101_16x8_paper",
     )
 )
 
