@@ -1,0 +1,45 @@
+"""How networks start: the draws the papers' own code makes.
+
+Constructors draw from torch's global generator, as torch's own layers do: seed it with
+``torch.manual_seed`` for a reproducible start.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def start_resnet(network: nn.Module, *, head_std: float = 0.01) -> None:
+    """Kaiming-normal kernels (fan out, ReLU), unit norms, zero scale on norms that close a branch.
+
+    A module marks such a norm by an attribute ``last`` that is true. Linear layers are drawn from
+    a normal of deviation ``head_std``; every bias starts at zero.
+    Source: C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, and the
+    authors' code; P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the zero scale.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=head_std)
+        elif isinstance(module, nn.BatchNorm3d):
+            nn.init.ones_(module.weight)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if getattr(module, "last", False):
+            norm = module.get_submodule("norm")
+            assert isinstance(norm, nn.BatchNorm3d)
+            nn.init.zeros_(norm.weight)
+
+
+@torch.no_grad()
+def start_head(projection: nn.Linear, *, std: float = 0.01) -> None:
+    """A fresh classifier: normal weights of deviation ``std``, zero bias."""
+    nn.init.normal_(projection.weight, std=std)
+    if projection.bias is not None:
+        nn.init.zeros_(projection.bias)
