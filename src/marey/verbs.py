@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marey.config import nearest
 from marey.recipe import Recipe, differences
 
 if TYPE_CHECKING:
@@ -39,8 +38,9 @@ def train(
 
     ``model`` names a variant, ``weights`` any published or own file to start from, ``recipe`` a
     named recipe or file, ``changes`` nested fields to replace. The run folder ``out`` then holds
-    weights, log, metrics of the validation split over all views, and report.html.
-    Raises ValueError for anything the recipe cannot mean, before anything is written.
+    weights, log, metrics of the validation split over all views, and report.html. Every process
+    of torchrun makes the same call. Raises ValueError for anything the recipe cannot mean, before
+    anything is written; Stopped (a SystemExit) after a signal, when all is saved.
     """
     from marey.engine.train import train as run_recipe
 
@@ -49,8 +49,7 @@ def train(
     folder = Path(out) if out else default_run_folder(chosen)
     refuse_other_run(chosen, folder)
     result = run_recipe(chosen, folder, progress=progress)
-    if result.finished and is_main_process():
-        finish(chosen, folder, progress=progress)
+    evaluate(chosen.data.path, weights=folder, recipe=chosen, out=folder, progress=progress)
     return result
 
 
@@ -88,17 +87,6 @@ def refuse_other_run(recipe: Recipe, folder: Path) -> None:
         )
 
 
-def finish(recipe: Recipe, folder: Path, *, progress: Progress | None = None) -> Evaluation:
-    """Evaluate a finished run's best weights over all views and write its report page."""
-    from marey.report.page import write_page
-
-    evaluation = evaluate(
-        recipe.data.path, weights=folder, recipe=recipe, out=folder, progress=progress
-    )
-    write_page(folder)
-    return evaluation
-
-
 def evaluate(
     data: str | Path,
     *,
@@ -115,31 +103,37 @@ def evaluate(
     """Accuracy of weights on labelled data, every video once over all its views.
 
     ``weights`` is a run folder, one of our files or any published one (then ``model`` may be
-    needed). ``out`` also writes metrics.json and predictions.json. Raises ValueError when the
-    data's classes are not among those the weights know.
+    needed). ``out`` also writes metrics.json, predictions.json and report.html. Processes of
+    torchrun share the videos. Raises ValueError when the data's classes are not among those the
+    weights know.
     """
     from marey import zoo
-    from marey.engine.distributed import pick_device
+    from marey.engine import distributed
     from marey.engine.evaluate import evaluate as run_evaluation
     from marey.engine.evaluate import write_evaluation
 
     network = zoo.load(model or str(weights), weights=str(weights) if model else None)
     chosen = recipe or recipe_beside(weights)
     chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
-    items = chosen.items("val") if not split else split_named(chosen, split)
-    items = match_classes(network, chosen.open_data().classes, items)
+    items = chosen.open_data().split(split) if split else chosen.items("val")
+    items = match_classes(network, items)
     wanted = views or chosen.views or network.spec.views
-    loader = chosen.loader_of(items, "val", network, batch=1, views=wanted)
+    ranks = distributed.start(device)
+    place = (ranks.rank, ranks.world)
+    loader = chosen.loader_of(items, "val", network, batch=1, views=wanted, place=place)
     evaluation = run_evaluation(
         network,
         chosen.build_task(network),
         loader,
-        device=pick_device(device),
+        device=ranks.device,
         precision=chosen.run.precision,
         progress=progress,
     )
-    if out is not None:
+    if out is not None and ranks.main:
+        from marey.report.page import write_page
+
         write_evaluation(Path(out), evaluation)
+        write_page(Path(out))
     return evaluation
 
 
@@ -157,45 +151,17 @@ def recipe_beside(weights: str | Path) -> Recipe:
     return Recipe.from_plain(json.loads(stored) if isinstance(stored, str) else stored)
 
 
-def split_named(recipe: Recipe, split: str) -> ItemTable:
-    """One split of the recipe's data by its name."""
-    splits = recipe.open_data().splits
-    if split not in splits:
-        raise ValueError(
-            f"{recipe.data.path} has no split {split!r}{nearest(split, splits)} "
-            f"(it has {', '.join(repr(s) for s in splits)})"
-        )
-    return splits[split]
-
-
-def match_classes(model: nn.Module, classes: tuple[str, ...], items: ItemTable) -> ItemTable:
+def match_classes(model: nn.Module, items: ItemTable) -> ItemTable:
     """The items with their labels counted as the model counts them, matched by class name.
 
     Raises ValueError when the data names a class the weights do not know.
     """
-    known = model.classes
-    if known is None:
-        count = model.config.num_classes
-        if len(classes) != count:
-            raise ValueError(
-                f"the data has {len(classes)} classes but the weights tell {count} apart and carry "
-                "no names: evaluate on the data set they were trained on"
-            )
-        return items
-    if tuple(known) == tuple(classes):
-        return items
-    place = {name: number for number, name in enumerate(known)}
-    strangers = [name for name in classes if name not in place]
-    if strangers:
+    if model.classes is not None:
+        return items.relabel(model.classes)
+    count = model.config.num_classes
+    if items.num_classes != count:
         raise ValueError(
-            f"class {strangers[0]!r} of the data is not among the {len(known)} of the weights"
-            f"{nearest(strangers[0], place)}; fine-tune first (marey train DATA --weights FILE)"
+            f"the data has {items.num_classes} classes but the weights tell {count} apart and "
+            "carry no names: evaluate on the data set they were trained on, or fine-tune first"
         )
-    return items.relabel([place[name] for name in classes], classes=tuple(known))
-
-
-def is_main_process() -> bool:
-    """True in the first of several processes, and in the only one."""
-    import torch.distributed as dist
-
-    return not dist.is_initialized() or dist.get_rank() == 0
+    return items

@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("MAREY_TRACEBACK"):
             raise
         return _refuse(_first_line(error))
+    except SystemExit as stop:
+        if str(stop):
+            print(f"marey: {stop}", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

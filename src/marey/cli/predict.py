@@ -79,8 +79,7 @@ class Predict:
             )
         if self.top < 1:
             raise UsageError(f"--top {self.top} prints nothing: give 1 or more")
-        from marey import predictor
-        from marey.stream import is_endless
+        from marey.predictor import Predictor, is_endless
 
         wanted = views(self.views)
         model = model_for(
@@ -91,7 +90,7 @@ class Predict:
             raise UsageError(f"{endless[0]} is endless: give it alone")
         if endless:
             return self._watch(model, endless[0])
-        ready = predictor.Predictor(
+        ready = Predictor(
             model,
             views=wanted,
             top=self.top,
@@ -101,7 +100,7 @@ class Predict:
             policy=self.policy,
             window_s=self.window or None,
         )
-        return self._tell(ready(list(self.sources)))
+        return self._tell(ready.each(self.sources))
 
     def _tell(self, results: Iterable[dict[str, Any]]) -> int:
         lines, short = [], False
@@ -124,7 +123,7 @@ class Predict:
         return 1 if short else 0
 
     def _watch(self, model: Any, source: str) -> int:
-        from marey.stream import Stream
+        from marey.predictor import Stream
 
         live = Stream(
             model,

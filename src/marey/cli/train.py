@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
@@ -22,6 +23,9 @@ from marey.cli.parse import UsageError, echo, find_word, flat, pairs, take_prefi
 from marey.config import to_plain
 
 DATA_HELP = "folder of videos, CSV list, known data set, or drawn:TASK"
+if TYPE_CHECKING:
+    from marey.engine.evaluate import Evaluation
+
 SECTIONS = ("data", "augment", "task", "optim", "schedule", "run")
 
 
@@ -110,12 +114,11 @@ class Train:
         if not (self.model or self.weights or self.recipe):
             echo(f"no --model, --weights or --recipe given: using recipe {chosen.name!r}")
         result = verbs.train(chosen, out=out)
-        if not result.finished:
-            echo(f"stopped and saved; the same command continues {out}")
-            return int(result.exit_code)
-        if verbs.is_main_process():
+        if os.environ.get("RANK", "0") == "0":
             report_run(out, as_json=self.json)
-        return 0
+        for failure in result.failures:
+            echo(f"  {failure.source}: {failure.reason}")
+        return 1 if result.failures else 0
 
 
 def report_run(out: Path, *, as_json: bool) -> None:
@@ -128,6 +131,19 @@ def report_run(out: Path, *, as_json: bool) -> None:
         f"{told['split']} over {told['views'][0]}x{told['views'][1]} views: {flat(told['metrics'])}"
     )
     print(f"weights {out / 'weights.safetensors'}, report {out / 'report.html'}")
+
+
+def summary(told: Evaluation) -> dict[str, Any]:
+    """What one evaluation found, without its rows."""
+    return {
+        "model": told.model,
+        "split": told.split,
+        "views": list(told.views),
+        "metrics": told.metrics,
+        "videos": len(told.clips),
+        "clamped": told.clamped,
+        "skipped": to_plain(told.skipped),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,15 +200,9 @@ class Evaluate:
             device=self.device,
         )
         if self.out:
-            from marey.report.page import write_page
-
-            echo(f"report {write_page(Path(self.out))}")
+            echo(f"report {Path(self.out) / 'report.html'}")
         if self.json:
-            print(
-                json.dumps(
-                    {"source": self.data, "model": self.model or self.weights, **told.summary()}
-                )
-            )
+            print(json.dumps({"source": self.data, **summary(told)}))
         else:
             print(flat(told.metrics))
             echo(
