@@ -22,7 +22,12 @@ FLOORS = [
     {"verbs", "demo", "doctor", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-SAME_FLOOR = {("recipes", "recipe"), ("demo", "verbs"), ("__main__", "cli")} | {
+SAME_FLOOR = {
+    ("recipes", "recipe"),
+    ("predictor", "stream"),
+    ("demo", "verbs"),
+    ("__main__", "cli"),
+} | {
     ("cli", other) for other in ("verbs", "demo", "doctor")
 }
 
