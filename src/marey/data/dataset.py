@@ -8,6 +8,7 @@ draw), so that any worker of any run makes the same one.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from marey.data.augment import Draw, TrainAugment
 from marey.data.sources.labels import is_image
 from marey.data.table import ItemTable
 from marey.types import ClipSpec, Failure, Item, Sample
-from marey.video import Video, VideoError, open_video
+from marey.video import Video, VideoError, VideoWarning, open_video
 from marey.video.sampling import clip_indices, is_clamped
 
 _TRIES = 16  # other rows tried in place of an unreadable one
@@ -93,9 +94,14 @@ class ClipDataset:
         drawn from the same generator; in evaluation ``rgb`` is None.
         Raises ValueError under policy 'strict' for a video shorter than the clip.
         """
-        generator = seeded(self.seed, epoch, index, draw)
-        if not self.training:
-            return self._evaluation_sample(index)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VideoWarning)  # told through failures instead
+            if not self.training:
+                return self._evaluation_sample(index)
+            return self._readable_sample(index, seeded(self.seed, epoch, index, draw), shape)
+
+    def _readable_sample(self, index: int, generator: Generator, shape: ClipShape | None) -> Sample:
+        """A training sample of this row, or of the first readable one drawn in its place."""
         failures: list[Failure] = []
         row = index
         for _ in range(_TRIES):

@@ -148,27 +148,25 @@ class ItemTable:
     def relabel(self, classes: Sequence[str]) -> ItemTable:
         """The same rows numbered by another list of classes, such as a checkpoint's.
 
-        Raises ValueError for a class of ours that the list does not have.
+        Names may differ in case, and have underscores for spaces. Classes that are plain numbers
+        are taken as places in the list. Raises ValueError for a class that it does not have.
         """
         if tuple(classes) == self.classes:
             return self
-        number = {name: i for i, name in enumerate(classes)}
-        used = np.flatnonzero(self.label_counts())
-        for i in used:
-            if self.classes[i] not in number:
+        places = class_places(self.classes, classes)
+        for i in np.flatnonzero(self.label_counts()):
+            if places[i] is None:
                 raise ValueError(
-                    f"class {self.classes[i]!r} of the data is not among the {len(number)} classes "
-                    f"wanted{nearest(self.classes[i], number)}; rename it or use another model"
+                    f"class {self.classes[i]!r} of the data is not among the {len(classes)} classes "
+                    f"wanted{nearest(self.classes[i], classes)}; rename it or use another model"
                 )
-        lookup = pa.array([number.get(name) for name in self.classes], pa.int32())
+        lookup = pa.array(places, pa.int32())
         table = self._table
         position = table.column_names.index("target")
         table = table.set_column(position, "target", _renumber(self._target, lookup))
         if self.has_intervals:
             rows = table.column("intervals").to_pylist()
-            moved = [
-                [{**r, "label": number[self.classes[r["label"]]]} for r in row] for row in rows
-            ]
+            moved = [[{**r, "label": places[r["label"]]} for r in row] for row in rows]
             position = table.column_names.index("intervals")
             table = table.set_column(position, "intervals", pa.array(moved, INTERVALS))
         return self._with(table, classes)
@@ -258,6 +256,27 @@ class DataSet:
         """The same rows numbered by another list of classes; see ``ItemTable.relabel``."""
         moved = {name: items.relabel(classes) for name, items in self.splits.items()}
         return replace(self, splits=moved, classes=tuple(classes))
+
+
+def class_places(ours: Sequence[str], theirs: Sequence[str]) -> list[int | None]:
+    """Where each of our class names stands in their list, None where it does not."""
+    exact = {name: i for i, name in enumerate(theirs)}
+    folded: dict[str, int] = {}
+    twice = set()
+    for i, name in enumerate(theirs):
+        if folded.setdefault(_folded(name), i) != i:
+            twice.add(_folded(name))
+    plain = not any(n in exact for n in ours) and list(ours) == [str(i) for i in range(len(ours))]
+    places: list[int | None] = []
+    for i, name in enumerate(ours):
+        near = None if _folded(name) in twice else folded.get(_folded(name))
+        found = i if plain and i < len(theirs) else exact.get(name, near)
+        places.append(found)
+    return places
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def build_table(

@@ -44,37 +44,52 @@ def read_header(path: Path) -> tuple[list[str], str]:
     return ([first], ",") if first.lower() == "path" else ([], ",")
 
 
-def open_csv(
-    path: Path, *, where: Mapping[str, str] | None = None, context_s: float = 0.0
-) -> DataSet:
-    """The rows of a CSV list with a header, by its ``split`` column.
+def header_files(path: Path) -> list[Path]:
+    """The lists with a header that a path means: itself, its labels.csv, or its split lists."""
+    if path.is_file():
+        known = path.suffix.lower() in (".csv", ".tsv", ".txt", ".lst", ".list", "")
+        return [path] if known and read_header(path)[0] else []
+    files = [path / "labels.csv"] if (path / "labels.csv").is_file() else list_files(path)
+    return [file for file in files if read_header(file)[0]]
+
+
+def open_csv(path: Path, *, where: Mapping[str, str] | None = None) -> DataSet:
+    """The rows of a CSV list with a header, by its ``split`` column, or one list a split.
 
     Raises ValueError for missing columns, bad times, and a ``where`` that selects nothing.
     """
-    names, separator = read_header(path)
-    if not names:
+    files = header_files(path)
+    if not files:
         raise ValueError(f"{path} has no header with a 'path' column; begin it with path,label")
-    plural = "labels" in names and "label" not in names
-    label = "labels" if plural else "label"
-    if label not in names:
-        raise ValueError(
-            f"{path} has no 'label' column{nearest('label', names)} (columns: {', '.join(names)}); "
-            "a list without labels has no header either"
+    read = [_read_checked(file) for file in files]
+    names = read[0].column_names
+    if len(files) > 1:
+        for file, part in zip(files, read, strict=True):
+            if part.column_names != names:
+                raise ValueError(f"{file} has other columns than {files[0]}; make them the same")
+        stems = [s.stem for s, p in zip(files, read, strict=True) for _ in range(p.num_rows)]
+        whole = pa.concat_tables(
+            [p.drop_columns(["split"]) if "split" in names else p for p in read]
         )
-    if ("start_s" in names) != ("end_s" in names):
-        raise ValueError(f"{path} has only one of the columns start_s and end_s; give both")
-    table = _filter(_read_columns(path, names, separator), where, path)
-    classes, target = _targets(table.column(label), path, plural=plural)
+        table = whole.append_column("split", pa.chunked_array([pa.array(stems, pa.string())]))
+    else:
+        table = read[0]
+    table = _filter(table, where, path)
+    plural = "label" not in names
+    folder = files[0].parent
+    classes, target = _targets(
+        table.column("labels" if plural else "label"), path, folder, plural=plural
+    )
     times = {n: _seconds(table.column(n), n, path) for n in ("start_s", "end_s") if n in names}
     if times:
         _refuse_empty_spans(times["start_s"], times["end_s"], path)
         if all(t.null_count == len(t) for t in times.values()):
             times = {}
     rows = build_table(table.column("path"), target, multi_label=plural, **times)
-    probe_files(rows.column("path"), path.parent, str(path))
-    splits = _trim(table.column("split")) if "split" in names else None
+    probe_files(rows.column("path"), folder, str(path))
+    splits = _trim(table.column("split")) if "split" in table.column_names else None
     tables = {
-        name: ItemTable(part, classes, root=path.parent, context_s=context_s)
+        name: ItemTable(part, classes, root=folder)
         for name, part in _by_split(rows, splits).items()
     }
     return DataSet(
@@ -213,6 +228,19 @@ def _read_raw_lines(path: Path) -> pa.ChunkedArray:
     return column.filter(pc.not_equal(column, ""))
 
 
+def _read_checked(path: Path) -> pa.Table:
+    """The columns of one list with a header, after a look at their names."""
+    names, separator = read_header(path)
+    if "label" not in names and "labels" not in names:
+        raise ValueError(
+            f"{path} has no 'label' column{nearest('label', names)} (columns: {', '.join(names)}); "
+            "a list without labels has no header either"
+        )
+    if ("start_s" in names) != ("end_s" in names):
+        raise ValueError(f"{path} has only one of the columns start_s and end_s; give both")
+    return _read_columns(path, names, separator)
+
+
 def _read_columns(path: Path, names: list[str], separator: str) -> pa.Table:
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
@@ -263,9 +291,9 @@ def _filter(table: pa.Table, where: Mapping[str, str] | None, path: Path) -> pa.
 
 
 def _targets(
-    column: pa.ChunkedArray, path: Path, *, plural: bool
+    column: pa.ChunkedArray, path: Path, folder: Path, *, plural: bool
 ) -> tuple[tuple[str, ...], pa.Array | list[list[int]]]:
-    known = read_classes(path.parent)
+    known = read_classes(folder)
     if not plural:
         return number_labels(_trim(column), known, str(path))
     rows = [[n.strip() for n in row.split(";") if n.strip()] for row in column.to_pylist()]

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from marey.data.sources import csv_list, folder
+from marey.data.sources import (
+    charades,
+    csv_list,
+    folder,
+    hmdb51,
+    jester,
+    kinetics,
+    ssv2,
+    ucf101,
+)
 from marey.data.sources.labels import is_image, is_video
 from marey.data.table import DataSet
 
@@ -19,15 +27,6 @@ class Format:
     fits: Callable[[Path], bool]
     open: Callable[..., DataSet]
     about: str
-
-
-def _open_csv(path: Path, **options: Any) -> DataSet:
-    return csv_list.open_csv(path / "labels.csv" if path.is_dir() else path, **options)
-
-
-def _fits_csv(path: Path) -> bool:
-    file = path / "labels.csv" if path.is_dir() else path
-    return file.is_file() and _is_text(file) and bool(csv_list.read_header(file)[0])
 
 
 def _fits_list(path: Path) -> bool:
@@ -46,20 +45,55 @@ def _fits_images(path: Path) -> bool:
     return path.is_dir() and folder.layout_of(path) == "images"
 
 
-def _is_text(path: Path) -> bool:
-    return path.suffix.lower() in (".csv", ".tsv", ".txt", ".lst", ".list", "")
-
-
 FORMATS: dict[str, Format] = {
-    "csv": Format(_fits_csv, _open_csv, "CSV with a header: path,label[,split][,start_s,end_s]"),
+    "csv": Format(
+        lambda path: bool(csv_list.header_files(path)),
+        csv_list.open_csv,
+        "CSV with a header: path,label[,split][,start_s,end_s]",
+    ),
     "list": Format(_fits_list, csv_list.open_list, "lines 'path label'"),
     "lists": Format(_fits_lists, csv_list.open_list_folder, "folder of train.csv, val.csv"),
+    "kinetics": Format(
+        lambda path: bool(kinetics.annotation_files(path)),
+        kinetics.open_kinetics,
+        "label,youtube_id,time_start,time_end,split and clips named by them",
+    ),
+    "ssv1": Format(ssv2.fits_v1, ssv2.open_v1, "Something-Something v1"),
+    "ssv2": Format(ssv2.fits_v2, ssv2.open_v2, "Something-Something v2"),
+    "jester": Format(jester.fits, jester.open_jester, "Jester v1"),
+    "ucf101": Format(
+        lambda path: ucf101.lists_folder(path) is not None,
+        ucf101.open_ucf101,
+        "classInd.txt, trainlist01.txt",
+    ),
+    "hmdb51": Format(
+        lambda path: hmdb51.lists_folder(path) is not None,
+        hmdb51.open_hmdb51,
+        "CLASS_test_split1.txt",
+    ),
+    "charades": Format(charades.fits, charades.open_charades, "Charades_v1_train.csv"),
+    "frame_list": Format(
+        lambda path: bool(charades.frame_lists(path)),
+        charades.open_frame_lists,
+        "PySlowFast's lists of labelled frames",
+    ),
     "folder": Format(_fits_folder, folder.open_folder, "a folder per class"),
     "images": Format(_fits_images, folder.open_images, "a folder of pictures per class"),
     "unlabelled": Format(lambda _: False, folder.open_unlabelled, "any videos below a folder"),
 }
 # A layout on the left also looks like those on the right, and is meant.
-_BEFORE: dict[str, tuple[str, ...]] = {"csv": ("list",)}
+_LOOKS_LIKE = ("list", "lists", "folder", "images")
+_BEFORE: dict[str, tuple[str, ...]] = {
+    "csv": ("list", "lists", "folder", "images"),
+    "kinetics": _LOOKS_LIKE,
+    "ssv1": _LOOKS_LIKE,
+    "ssv2": _LOOKS_LIKE,
+    "jester": _LOOKS_LIKE,
+    "ucf101": _LOOKS_LIKE,
+    "hmdb51": _LOOKS_LIKE,
+    "charades": _LOOKS_LIKE,
+    "frame_list": _LOOKS_LIKE,
+}
 
 
 def recognise(path: Path) -> str:
