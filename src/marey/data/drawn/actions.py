@@ -1,0 +1,101 @@
+"""Single figures: the ten actions of ``fine``, and what a single frame tells (``appearance``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from marey.data.drawn import figures, motions, props
+from marey.data.drawn.pools import CLOTHING
+from marey.data.drawn.stage import Figure, Setting, Stage, add_crowd, look_of, skin_of
+
+FINE_CLASSES = tuple(motions.FINE)
+APPEARANCE_CLASSES = tuple(f"{kind} {dress}" for kind in props.KINDS for dress in CLOTHING)
+TEMPOS = ("slow", "medium", "fast")
+CYCLES = (0.78125, 2.34375, 3.90625)  # per second: equal when seen once every 0.32 s
+RHYTHM_CLASSES = tuple(f"{name} {tempo}" for name in motions.RHYTHMIC for tempo in TEMPOS)
+BOTH_PROPS = ("ball", "box", "flag")
+BOTH_CLASSES = tuple(f"{kind} {tempo}" for kind in BOTH_PROPS for tempo in TEMPOS)
+
+
+def heading(action: motions.Action, rng: np.random.RandomState) -> float:
+    """A yaw the action may be seen from, on either side."""
+    return float(rng.choice([-1.0, 1.0]) * rng.uniform(*action.yaw))
+
+
+def stroll(
+    action: motions.Action, setting: Setting, rng: np.random.RandomState
+) -> tuple[float, np.ndarray]:
+    """Yaw, and x as a fraction of the width, of a figure that stays in the frame as it moves."""
+    height, width = setting.size
+    yaw, scale = heading(action, rng), 0.64
+    pace = action.speed * scale * height / width * np.sign(yaw)
+    middle = setting.duration_s / 2
+    if abs(pace) * setting.duration_s > 0.5:
+        pace = np.sign(pace) * 0.5 / setting.duration_s
+    return yaw, rng.uniform(0.42, 0.58) + pace * (setting.times - middle)
+
+
+def fine(setting: Setting, name: str) -> Stage:
+    """One figure doing one of the ten actions throughout."""
+    stage, rng = Stage(setting), setting.stream("deed")
+    action = motions.FINE[name]
+    add_crowd(stage)
+    yaw, x = stroll(action, setting, rng)
+    place = setting.place(x, rng.uniform(0.58, 0.70))
+    motion = action.motion(rng.uniform() + action.rate * rng.uniform(0.88, 1.12) * setting.times)
+    motion["yaw"] = motion["yaw"] + yaw
+    stage.act(look_of(setting, "actor"), motion, place)
+    return stage
+
+
+def rhythm(setting: Setting, name: str) -> Stage:
+    """A wave, a clap or a bounce at one of three tempos, from a random phase."""
+    stage, rng = Stage(setting), setting.stream("deed")
+    kind, tempo = name.rsplit(" ", 1)
+    add_crowd(stage)
+    action = motions.RHYTHMIC[kind]
+    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.58, 0.70))
+    motion = action.motion(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
+    motion["yaw"] = np.full(setting.frames, heading(action, rng))
+    stage.act(look_of(setting, "actor"), motion, place)
+    return stage
+
+
+def hold(stage: Stage, actor: Figure, place: figures.Place, kind: str, hand: str) -> None:
+    """A prop in a hand."""
+    at = actor.seen[f"hand_{hand}"][:, :2].copy()
+    if kind != "flag":
+        at[:, 1] += 0.02 * place.scale
+    depth = figures.layer(place) + actor.seen[f"hand_{hand}"][:, 2] + 0.04
+    bench = props.Bench(at, place.scale, depth, "prop")
+    stage.add(props.DRAWERS[kind](bench, skin_of(stage.setting, "prop")))
+
+
+def appearance(setting: Setting, name: str) -> Stage:
+    """A figure in one of three kinds of clothes with one of four props, moving as it likes."""
+    stage, rng = Stage(setting), setting.stream("deed")
+    kind, dress = name.rsplit(" ", 1)
+    add_crowd(stage)
+    action = motions.FINE[FINE_CLASSES[rng.randint(len(FINE_CLASSES))]]
+    yaw, x = stroll(action, setting, rng)
+    place = setting.place(x, rng.uniform(0.60, 0.70))
+    motion = action.motion(rng.uniform() + action.rate * setting.times)
+    motion["yaw"] = motion["yaw"] + yaw
+    actor = stage.enter(look_of(setting, "actor", clothing=dress), motion, place)
+    hold(stage, actor, place, kind, "l" if yaw >= 0 else "r")
+    stage.dress(actor, motion, place)
+    return stage
+
+
+def both(setting: Setting, name: str) -> Stage:
+    """A prop waved at one of three tempos: the class is the prop and the tempo."""
+    stage, rng = Stage(setting), setting.stream("deed")
+    kind, tempo = name.rsplit(" ", 1)
+    add_crowd(stage)
+    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.58, 0.70))
+    motion = motions.swing(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
+    motion["yaw"] = np.full(setting.frames, rng.uniform(-30, 30))
+    actor = stage.enter(look_of(setting, "actor"), motion, place)
+    hold(stage, actor, place, kind, "l")
+    stage.dress(actor, motion, place)
+    return stage
