@@ -1,0 +1,79 @@
+"""What a published variant claims, and the data sets it was trained for. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from marey.choices import Claim
+from marey.types import ClipSpec
+
+NameRule = Callable[[str, Any], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """Where weights are published: the data set (a tag), the layout of names, the address."""
+
+    tag: str
+    layout: str
+    address: str
+    licence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One published network. ``params_m`` in millions, ``gmacs`` in 1e9 multiply-adds of ``at``."""
+
+    spec: ClipSpec
+    params_m: float | None = None
+    gmacs: float | None = None
+    at: str = ""  # the input that gmacs counts, T x H x W
+    classes: str = "kinetics400"  # data set of the default class count
+    claims: tuple[Claim, ...] = ()
+    weights: tuple[WeightsFile, ...] = ()
+    source: str = ""
+    licence: str = ""
+    note: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One model page: where its network, configuration and variants are, and how others name it.
+
+    ``layouts`` holds, for each published layout, the rule from one of our tensor names and the
+    configuration to theirs, or None for a tensor they do not store; a rule raises ValueError where
+    the layout cannot hold the network.
+    """
+
+    name: str
+    module: str
+    network: str
+    cards: Mapping[str, Card]
+    layouts: Mapping[str, NameRule]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A data set as a suffix of a variant's name: its class count, list, and way of sampling."""
+
+    num_classes: int
+    classes: str = ""  # file in zoo/classes; empty where the order of outputs is not known
+    changes: Mapping[str, Any] = field(default_factory=dict)  # fields of the spec
+
+    def applied(self, spec: ClipSpec) -> ClipSpec:
+        return replace(spec, **self.changes)
+
+
+TAGS: dict[str, Tag] = {
+    "k400": Tag(400, "kinetics400"),
+    "k600": Tag(600, "kinetics600"),
+    "k700": Tag(700, "kinetics700"),
+    "ssv2": Tag(174, "", {"sampling": "segment", "views": (1, 3)}),
+    "charades": Tag(157, "", {"sampling": "stride", "jitter": (256, 340)}),
+    "ucf101": Tag(101, "ucf101"),
+    "hmdb51": Tag(51, "hmdb51"),
+    "in1k": Tag(1000),
+}

@@ -1,0 +1,162 @@
+"""Published names and ours: which of their tensors is each of ours, and nothing left over.
+
+Rules run from our names to theirs (``published/``); here they are applied both ways, with strict
+accounting. Tensors whose shape differs only by trailing ones are reshaped, kernels without time
+are spread over ours (``inflated``), and statistics that a frozen network does not store are those
+of an identity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marey.zoo.cards import Family
+from marey.zoo.files import State
+
+Shapes = dict[str, tuple[int, ...]]
+WRAPPERS = ("module.", "model.")
+COUNT = "num_batches_tracked"
+EPSILON = 1e-5  # of batch norm: the variance of an identity is one less this
+
+
+def tidy(state: Mapping[str, Tensor]) -> State:
+    """Without the prefixes of wrappers and with plain norms where they were split (multigrid)."""
+    tidied = dict(state)
+    for prefix in WRAPPERS * 2:
+        if tidied and all(name.startswith(prefix) for name in tidied):
+            tidied = {name.removeprefix(prefix): value for name, value in tidied.items()}
+    if any(".split_bn." in name for name in tidied):
+        tidied = {
+            re.sub(r"bn\.bn\.(\w+)$", r"bn.\1", name): value
+            for name, value in tidied.items()
+            if ".split_bn." not in name
+        }
+    return tidied
+
+
+def published_names(
+    family: Family, layout: str, ours: Iterable[str], config: Any
+) -> dict[str, str]:
+    """Our name -> theirs, without the tensors that layout does not store."""
+    if layout == "marey":
+        return {name: name for name in ours}
+    rule = family.layouts[layout]
+    pairs = ((name, rule(name, config)) for name in ours)
+    return {name: theirs for name, theirs in pairs if theirs is not None}
+
+
+def shapes_match(state: Mapping[str, Tensor], names: Mapping[str, str], shapes: Shapes) -> bool:
+    """Whether a tidied state has exactly the published tensors, in shapes that mean the same."""
+    wanted = {theirs: shapes[ours] for ours, theirs in names.items()}
+    left = set(wanted) ^ set(state)
+    if left and not all(_is_implied(name, state) for name in left & set(wanted)):
+        return False
+    if left - set(wanted):
+        return False
+    return all(_trim(state[n].shape) == _trim(wanted[n]) for n in wanted if n in state)
+
+
+def import_state(
+    state: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    shapes: Shapes,
+    *,
+    where: str,
+    without: Iterable[str] = (),
+) -> tuple[State, list[str]]:
+    """Our tensors from a tidied published state, and which kernels were spread over time.
+
+    ``without`` names tensors of ours that are not asked for; theirs are ignored. Raises ValueError
+    naming and counting what is missing, left over or of another shape; ``where`` opens the message.
+    """
+    skipped = set(without)
+    ignored = {names[name] for name in skipped if name in names}
+    own: State = {}
+    inflated: list[str] = []
+    missing, unfit = [], []
+    for name, shape in shapes.items():
+        if name in skipped:
+            continue
+        theirs = names.get(name)
+        value = state.get(theirs) if theirs is not None else None
+        if value is None:
+            if theirs is None or _is_implied(theirs, state):
+                own[name] = _implied(name, shape)
+            else:
+                missing.append(theirs)
+            continue
+        fitted = fit(value, shape)
+        if fitted is None:
+            unfit.append(f"{theirs} {tuple(value.shape)} for {shape}")
+            continue
+        own[name] = fitted
+        if _trim(value.shape) != _trim(shape):
+            inflated.append(name)
+    surplus = [name for name in state if name not in set(names.values()) | ignored]
+    complaints = [
+        f"{len(found)} {word} ({_few(found)})"
+        for found, word in ((missing, "missing"), (surplus, "left over"), (unfit, "misshapen"))
+        if found
+    ]
+    if complaints:
+        raise ValueError(f"{where}: {', '.join(complaints)}; check the model's name and fields")
+    return own, inflated
+
+
+def export_state(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State:
+    """Our tensors under their published names."""
+    return {theirs: state[ours] for ours, theirs in names.items()}
+
+
+def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """``value`` in ``shape``, or None. A kernel without time is repeated and divided by T."""
+    if _trim(value.shape) == _trim(shape):
+        return value.reshape(shape)
+    if len(shape) != 5 or shape[2] == 1:
+        return None
+    if value.dim() == 4 and tuple(value.shape) == shape[:2] + shape[3:]:
+        value = value.unsqueeze(2)
+    if value.dim() == 5 and tuple(value.shape) == (*shape[:2], 1, *shape[3:]):
+        return value.expand(shape) / shape[2]
+    return None
+
+
+def _trim(shape: Iterable[int]) -> tuple[int, ...]:
+    """A shape without its trailing ones: (400, 2048, 1, 1, 1) is (400, 2048)."""
+    kept = list(shape)
+    while kept and kept[-1] == 1:
+        kept.pop()
+    return tuple(kept)
+
+
+def _is_implied(theirs: str, state: Mapping[str, Tensor]) -> bool:
+    """Whether a state may lack a tensor: batch counts, statistics of frozen Caffe2 norms."""
+    if theirs.endswith(COUNT):
+        return not any(name.endswith(COUNT) for name in state)
+    if "conv1_w" not in state or any(name.endswith("_bn_rm") for name in state):
+        return False
+    return theirs.endswith(("_bn_rm", "_bn_riv")) or _lacks_norm(theirs, state)
+
+
+def _lacks_norm(theirs: str, state: Mapping[str, Tensor]) -> bool:
+    """A non-local block of a frozen network has no norm at all."""
+    found = re.fullmatch(r"(nonlocal_conv\d+_\d+_bn)_(s|b)", theirs)
+    return found is not None and not any(name.startswith(found.group(1)) for name in state)
+
+
+def _implied(name: str, shape: tuple[int, ...]) -> Tensor:
+    """The tensor of a norm that changes nothing."""
+    if name.endswith(COUNT):
+        return torch.zeros(shape, dtype=torch.int64)
+    if name.endswith("running_var"):
+        return torch.full(shape, 1 - EPSILON)
+    return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,329 @@
+"""Weights into networks and back: load, save, recognise, convert."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marey.config import from_plain, nearest, to_plain
+from marey.types import ClipSpec
+from marey.zoo.classes import class_names
+from marey.zoo.files import State, as_tensors, read_state, write_own, write_published
+from marey.zoo.names import (
+    Shapes,
+    export_state,
+    import_state,
+    published_names,
+    shapes_match,
+    tidy,
+)
+from marey.zoo.registry import (
+    HOMES,
+    attach,
+    card,
+    config_of,
+    construct,
+    family_of,
+    list_models,
+    spec_of,
+    split_name,
+)
+
+HEAD = "head.projection.weight"
+MAREY = "marey"
+
+
+def load(
+    name_or_path: str | Path,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
+    **fields: Any,
+) -> nn.Module:
+    """A network with weights, from a variant's name and a file of any published layout, or a file.
+
+    ``weights`` may be a file, a RUN folder, or arrays by name. The layout is recognised by tensor
+    names; without a variant's name, so is the variant. A class count other than the file's drops
+    the classifier, with a warning. Raises ValueError for tensors missing, left over or misshapen,
+    for an unknown name, and for a file that fits several variants or none.
+    """
+    given = name_or_path if weights is None else weights
+    if weights is None and str(name_or_path).partition(".")[0] in HOMES:
+        if not Path(name_or_path).exists():
+            raise ValueError(_no_weights(str(name_or_path)))
+    elif weights is None and not Path(name_or_path).exists():
+        raise ValueError(_no_such(str(name_or_path)))
+    header: dict[str, Any] = {}
+    if isinstance(given, Mapping):
+        state, where = as_tensors(given), "the weights given"
+    else:
+        (state, header), where = read_state(given), str(given)
+    name = None if weights is None else str(name_or_path)
+    if "variant" in header:
+        return _load_own(name, state, header, num_classes, fields, where)
+    state = tidy(state)
+    name = name or _only(state, where)
+    return _load_published(name, state, num_classes, fields, where)
+
+
+def save(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a network of the zoo in our format: tensors, variant, configuration, spec, classes.
+
+    ``recipe`` and ``extra`` are plain data for the header. The file is written whole.
+    Raises ValueError for a network that does not come from the zoo.
+    """
+    if not hasattr(model, "variant"):
+        raise ValueError(
+            f"{type(model).__name__} carries no variant; save networks made by marey.build or load"
+        )
+    header = {
+        "variant": model.variant,
+        "config": to_plain(model.config),
+        "spec": to_plain(model.spec),
+        "classes": list(model.classes) if model.classes else None,  # type: ignore[arg-type]
+        "provenance": model.provenance,
+        "recipe": to_plain(recipe) if recipe is not None else None,
+        "extra": to_plain(extra) if extra is not None else None,
+    }
+    return write_own(path, model.state_dict(), header)
+
+
+def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (variant, layout) pairs whose names and shapes are exactly those of a state.
+
+    Where some agree in the number of classes they were published with, only those are given.
+    """
+    tensors = tidy(as_tensors(state))
+    exact: list[tuple[str, str]] = []
+    other: list[tuple[str, str]] = []
+    for variant in list_models():
+        for layout in (*family_of(variant).layouts, MAREY):
+            signature = _signature(variant, layout)
+            if signature is None:
+                continue
+            names, shapes = signature
+            classes = _classes_in(tensors, names)
+            published = shapes[HEAD][0]
+            if classes and shapes_match(tensors, names, _with_classes(shapes, classes)):
+                (exact if classes == published else other).append((variant, layout))
+    return exact or other
+
+
+def convert(src: str | Path, dst: str | Path, *, model: str | None = None, to: str = MAREY) -> Path:
+    """Rewrite a file of weights in our format or in a published layout of its family.
+
+    Raises ValueError for an unknown layout, or one that cannot hold the network.
+    """
+    network: Any = load(src) if model is None else load(model, src)
+    family = HOMES[network.variant]
+    if to == MAREY:
+        return save(network, dst)
+    if to not in family.layouts:
+        options = ", ".join((MAREY, *family.layouts))
+        raise ValueError(
+            f"{to!r} is not a layout of {network.variant}{nearest(to, family.layouts)} ({options})"
+        )
+    return write_published(dst, published_state(network, to), to)
+
+
+def published_state(model: Any, layout: str) -> State:
+    """The tensors of a network of the zoo under the names of a published layout."""
+    own = model.state_dict()
+    return export_state(own, published_names(HOMES[model.variant], layout, own, model.config))
+
+
+def _load_own(
+    name: str | None,
+    state: State,
+    header: Mapping[str, Any],
+    num_classes: int | None,
+    fields: Mapping[str, Any],
+    where: str,
+) -> nn.Module:
+    stored = header["variant"]
+    if stored not in HOMES:
+        raise ValueError(f"{where} holds {stored!r}, which this version does not know")
+    variant = stored if name is None else split_name(name)[0]
+    if variant != stored:
+        raise ValueError(f"{where} holds {stored}, not {variant}; leave the name out or change it")
+    plain = {**header["config"], **to_plain(fields)}
+    config = from_plain(type(config_of(stored)), plain, where="config")
+    target = num_classes or fields.get("num_classes") or header["config"]["num_classes"]
+    spec = from_plain(ClipSpec, header["spec"], where="spec")
+    if config.frames != header["config"]["frames"] or config.crop != header["config"]["crop"]:
+        spec = spec_of(stored, config)
+    classes = tuple(header["classes"]) if header.get("classes") else None
+    network = _filled(variant, config, state, MAREY, target, where)
+    if classes is not None and len(classes) != target:
+        classes = None
+    return attach(network, variant, network.config, spec, classes=classes, provenance=where)
+
+
+def _load_published(
+    name: str, state: State, num_classes: int | None, fields: Mapping[str, Any], where: str
+) -> nn.Module:
+    variant, tag = split_name(name)
+    config = config_of(name, **fields)
+    layout = _layout(variant, state, config, where)
+    found = _classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
+    asked = num_classes or fields.get("num_classes") or (tag.num_classes if tag else None)
+    target = asked or found or config.num_classes
+    network = _filled(variant, config, state, layout, target, where)
+    classes = None
+    if found == target:
+        listed = tag.classes if tag else card(name).classes
+        names = [listed, "kinetics400", "kinetics600", "kinetics700"] if not tag else [listed]
+        fitting = (class_names(n) for n in names if n)
+        classes = next((c for c in fitting if len(c) == target), None)
+    spec = spec_of(name, network.config)
+    provenance = f"{where} ({layout})"
+    return attach(network, variant, network.config, spec, classes=classes, provenance=provenance)
+
+
+def _filled(
+    variant: str, config: Any, state: State, layout: str, num_classes: int, where: str
+) -> Any:
+    """The network with the state's tensors; a classifier of another size is left out, loudly."""
+    family = HOMES[variant]
+    shapes = _shapes(variant, config)
+    names = published_names(family, layout, shapes, config)
+    found = _classes_in(state, names)
+    shapes = _with_classes(shapes, found or num_classes)
+    fresh = found != num_classes
+    with torch.device("meta"):
+        network: Any = construct(variant, config)
+    without = network.head_parameters() if fresh else ()
+    own, inflated = import_state(
+        state, names, shapes, where=f"{where} does not fit {variant} ({layout})", without=without
+    )
+    if inflated:
+        warnings.warn(
+            f"{where}: {len(inflated)} kernels without time were spread over it ({inflated[0]} "
+            f"first)",
+            stacklevel=4,
+        )
+    network.reset_head(num_classes)
+    if fresh:
+        warnings.warn(
+            f"{where}: its classifier for {found or 'no'} classes was dropped, and a fresh one "
+            f"for {num_classes} starts at random",
+            stacklevel=4,
+        )
+        own |= {name: network.get_parameter(name).detach() for name in without}
+    network.load_state_dict(own, strict=True, assign=True)
+    return network.requires_grad_(True)
+
+
+def _layout(variant: str, state: State, config: Any, where: str) -> str:
+    """The layout most of whose names a state has."""
+    family, shapes = family_of(variant), _shapes(variant, config)
+    shared: dict[str, int] = {}
+    for layout in (*family.layouts, MAREY):
+        try:
+            names = published_names(family, layout, shapes, config)
+        except ValueError:
+            continue
+        shared[layout] = len(set(names.values()) & set(state))
+    best = max(shared, key=lambda layout: shared[layout])
+    if shared[best] == 0:
+        raise ValueError(
+            f"{where} has no tensor of {variant} in any layout ({', '.join(shared)}); its first is "
+            f"{next(iter(state))!r}"
+        )
+    return best
+
+
+def _only(state: State, where: str) -> str:
+    """The one variant a state fits. Raises ValueError for none or several."""
+    fitting = recognise(state)
+    variants = list(dict.fromkeys(variant for variant, _ in fitting))
+    if len(variants) == 1:
+        return variants[0]
+    if variants:
+        raise ValueError(f"{where} fits {', '.join(variants)}: say which")
+    raise ValueError(f"{where} fits no model exactly; {_nearest_family(state)}")
+
+
+def _nearest_family(state: State) -> str:
+    """Which variant comes closest, and what stands between."""
+    best, best_shared, best_names = "", 0, {}
+    for variant in list_models():
+        for layout in (*family_of(variant).layouts, MAREY):
+            signature = _signature(variant, layout)
+            if signature is None:
+                continue
+            shared = 2 * len(set(signature[0].values()) & set(state)) - len(signature[0])
+            if not best or shared > best_shared:
+                best, best_shared, best_names = f"{variant} ({layout})", shared, signature[0]
+    missing = [n for n in best_names.values() if n not in state]
+    if len(missing) == len(best_names):
+        return f"its first tensor is {next(iter(state))!r}, of no known layout"
+    surplus = [n for n in state if n not in set(best_names.values())]
+    gaps = [
+        f"{len(found)} {word} ({found[0]} first)"
+        for found, word in ((missing, "missing"), (surplus, "left over"))
+        if found
+    ]
+    return f"nearest is {best}: {', '.join(gaps) or 'same names, other shapes'}; name the model"
+
+
+def _shapes(variant: str, config: Any) -> Shapes:
+    with torch.device("meta"):
+        network = construct(variant, config)
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+@cache
+def _signature(variant: str, layout: str) -> tuple[dict[str, str], Shapes] | None:
+    """Published names and our shapes of a variant; None where the layout cannot hold it."""
+    config = config_of(variant)
+    shapes = _shapes_of(variant)
+    try:
+        return published_names(HOMES[variant], layout, shapes, config), shapes
+    except ValueError:
+        return None
+
+
+@cache
+def _shapes_of(variant: str) -> Shapes:
+    return _shapes(variant, config_of(variant))
+
+
+def _classes_in(state: Mapping[str, Tensor], names: Mapping[str, str]) -> int | None:
+    """How many classes the classifier of a state has."""
+    value = state.get(names.get(HEAD, ""))
+    return None if value is None else int(value.shape[0])
+
+
+def _with_classes(shapes: Shapes, num_classes: int) -> Shapes:
+    """The shapes of the same network with another class count."""
+    heads = {
+        name: (num_classes, *shape[1:])
+        for name, shape in shapes.items()
+        if name.startswith("head.projection.")
+    }
+    return {**shapes, **heads}
+
+
+def _no_weights(name: str) -> str:
+    places = [f"{w.address} ({w.layout}, {w.tag})" for w in card(name).weights]
+    published = f"; published at {places[0]}" if places else ""
+    return (
+        f"{name} names a model but no weights: give weights=FILE{published}; "
+        f"marey.build({name!r}) makes one of random weights"
+    )
+
+
+def _no_such(name: str) -> str:
+    return f"{name!r} is neither a model{nearest(name, HOMES)} nor a file; name one of both"
