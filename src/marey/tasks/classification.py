@@ -1,0 +1,147 @@
+"""Which classes a clip shows: one of K (softmax) or any of K (sigmoid).
+
+    training      rgb (B, V, C, T, H, W) -> logits (B * V, K) -> a loss against label weights
+    evaluation    each view's positions -> probabilities -> their mean -> one row a video (B, K)
+
+The order of evaluation is the published one: the activation is applied at every position of the
+network's output, then positions are averaged, then the views of a video (``combine``: their mean,
+or the largest, as for Charades). Averaging logits first gives other numbers.
+
+Source: specs of PySlowFast's head and test meter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marey.choices import TaskChoice
+from marey.metrics import classification as measure
+from marey.types import Batch
+
+
+class Classification:
+    """Cross entropy, or one yes-or-no question a class, over label weights (B, K)."""
+
+    def __init__(self, choice: TaskChoice, num_classes: int, *, chunk: int = 8) -> None:
+        """``chunk`` clips at once go through the network in evaluation, which bounds its memory.
+
+        Raises ValueError for fewer than one class or a smoothing outside [0, 1).
+        """
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; classification needs at least 1")
+        if not 0.0 <= choice.smoothing < 1.0:
+            raise ValueError(f"task.smoothing is {choice.smoothing}; it must be in [0, 1)")
+        if chunk < 1:
+            raise ValueError(f"chunk is {chunk}; at least one clip goes through at once")
+        self.choice, self.num_classes, self.chunk = choice, num_classes, chunk
+        self.multi = choice.labels == "multi"
+        self.best = "mAP" if self.multi else "top1"
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``loss``, and ``correct`` of ``count`` clips whose highest logit is a true class."""
+        pixels = batch.rgb if batch.rgb is not None else batch.flow
+        assert pixels is not None, "a training batch has pixels"
+        assert isinstance(batch.target, Tensor), "classification has one label set"
+        views = pixels.shape[1]
+        target = batch.target.repeat_interleave(views, dim=0)  # (B * V, K)
+        logits = model(pixels.flatten(0, 1)).float()
+        if logits.shape != target.shape:
+            raise ValueError(
+                f"the network answers {tuple(logits.shape)} to labels {tuple(target.shape)}; "
+                f"build it with num_classes={target.shape[1]}"
+            )
+        first = logits.detach().argmax(1)
+        if self.multi:
+            correct = target.gather(1, first[:, None]).gt(0.5).sum()
+        else:
+            correct = first.eq(target.argmax(1)).sum()
+        return {
+            "loss": self._loss(logits, target),
+            "correct": correct,
+            "count": torch.tensor(len(target)),
+        }
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        smoothing = self.choice.smoothing
+        if self.multi:
+            soft = target.clamp(0, 1) * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits, soft)
+        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+
+    def scores(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """Probabilities (B, K) of videos whose views are (B, V, C, T, H, W), float32 on the CPU."""
+        device = next(model.parameters()).device
+        forward = getattr(model, "forward_positions", None)
+        rows = []
+        for clips in pixels.flatten(0, 1).split(self.chunk):
+            clips = clips.to(device, non_blocking=True)
+            logits = model(clips)[:, None] if forward is None else forward(clips)  # (b, P, K)
+            rows.append(self.probabilities(logits).mean(1).cpu())
+        views = torch.cat(rows).unflatten(0, pixels.shape[:2])  # (B, V, K)
+        return views.amax(1) if self.choice.combine == "max" else views.mean(1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax or sigmoid over the last axis, in float32."""
+        return logits.float().sigmoid() if self.multi else logits.float().softmax(-1)
+
+    def metric(self) -> ClassificationMetric:
+        """An empty accumulator."""
+        return ClassificationMetric(multi=self.multi)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing outlives a step here."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuses the state of another task."""
+        if state:
+            raise ValueError(f"task state has {sorted(state)}, which classification does not keep")
+
+
+class ClassificationMetric:
+    """Rows of scores and targets, kept until the figures are asked for."""
+
+    def __init__(self, *, multi: bool) -> None:
+        self.multi = multi
+        self._scores: list[np.ndarray] = []
+        self._target: list[np.ndarray] = []
+
+    def update(self, scores: Tensor, target: Tensor) -> None:
+        """Add rows (B, K)."""
+        self._scores.append(scores.detach().float().cpu().numpy())
+        self._target.append(target.detach().float().cpu().numpy())
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self._scores:
+            raise ValueError("no video was scored: check that the split has readable videos")
+        return np.concatenate(self._scores), np.concatenate(self._target)
+
+    def result(self) -> dict[str, float]:
+        """top1, top5 and mean_class; with several labels a video mAP by both rules. All 0-1."""
+        rows = self._rows()
+        if not self.multi:
+            return {
+                "top1": measure.top_k(*rows, k=1),
+                "top5": measure.top_k(*rows, k=5),
+                "mean_class": measure.mean_class_accuracy(*rows),
+            }
+        return {
+            "mAP": measure.mean_average_precision(*rows),
+            "mAP_weighted": measure.mean_average_precision(*rows, weighted=True),
+            "mAP_slowfast": measure.mean_average_precision(*rows, rule="slowfast"),
+        }
+
+    def per_class(self) -> list[float | None]:
+        """Each class's own accuracy, or average precision; None where it has no video. 0-1."""
+        rows = self._rows()
+        rule = measure.average_precision if self.multi else measure.class_accuracy
+        return [None if np.isnan(value) else float(value) for value in rule(*rows)]
+
+    def confusion(self) -> np.ndarray | None:
+        """Counts (K, K), rows true; None where a video has several labels."""
+        return None if self.multi else measure.confusion(*self._rows())
