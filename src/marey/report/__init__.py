@@ -1,0 +1,1 @@
+"""Pictures of results: drawn frames, charts, and one page a run."""

@@ -1,0 +1,107 @@
+"""Features of videos, window by window, one file a video."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from marey.config import nearest, write_whole
+from marey.predictor.feed import clip_seconds
+from marey.predictor.predictor import Predictor
+from marey.predictor.sources import Source, expand
+from marey.report.annotated import unique_names
+from marey.types import Failure
+from marey.video import VideoError, open_video
+
+FORMATS = ("npz", "safetensors")
+
+
+def extract_features(
+    sources: Source | Sequence[Source],
+    model: nn.Module | Predictor,
+    out: str | Path,
+    *,
+    window_s: float | None = None,
+    step_s: float | None = None,
+    format: Literal["npz", "safetensors"] = "npz",
+    device: str = "auto",
+    progress: Callable[[Path], None] | None = None,
+) -> tuple[list[Path], list[Failure]]:
+    """Write the network's last maps, averaged over space and time, of every window of every video.
+
+    One file a video in folder ``out``, written whole: ``features`` (N, D) float32 and ``times``
+    (N, 2) float64, the seconds [start, end) of each window. Networks with two pathways give both,
+    one after the other. A window is one clip of the network long unless ``window_s`` says
+    otherwise, and they are ``step_s`` apart, by default without gap. Returns the files and the
+    videos that could not be read. Raises ValueError when that is all of them.
+    """
+    if format not in FORMATS:
+        raise ValueError(
+            f"format is {format!r}; choose npz or safetensors{nearest(format, FORMATS)}"
+        )
+    predictor = model if isinstance(model, Predictor) else Predictor(model, device=device)
+    window = clip_seconds(predictor.spec) if window_s is None else window_s
+    step = window if step_s is None else step_s
+    several = isinstance(sources, (list, tuple))
+    given: Sequence[Source] = sources if several else [sources]  # type: ignore[assignment,list-item]
+    every = [one for part in given for one in expand(part)]
+    names = unique_names([_name(one) for one in every])
+    written: list[Path] = []
+    failures: list[Failure] = []
+    for source, name in zip(every, names, strict=True):
+        try:
+            rows, times = video_features(source, predictor, window, step)
+        except VideoError as error:
+            if len(every) == 1:
+                raise
+            failures.append(Failure(_name(source), str(error)))
+            continue
+        columns = {"features": rows, "times": times}
+        written.append(_write(Path(out) / f"{name}.{format}", columns, source=_name(source)))
+        if progress:
+            progress(written[-1])
+    if failures and not written:
+        raise ValueError(
+            f"none of {len(failures)} videos could be read, first {failures[0].reason}"
+        )
+    return written, failures
+
+
+def video_features(
+    source: Source, predictor: Predictor, window_s: float, step_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, D) float32 and times (N, 2) of one video. Raises VideoError, ValueError."""
+    rows: list[Tensor] = []
+    times: list[tuple[float, float]] = []
+    with open_video(source) as video:  # type: ignore[arg-type]
+        for clips, spans in predictor.windows(video, window_s, step_s):
+            rows.append(pooled(predictor, clips))
+            times += spans
+    return torch.cat(rows).numpy(), np.asarray(times, dtype=np.float64)
+
+
+def pooled(predictor: Predictor, clips: Tensor) -> Tensor:
+    """Last maps of clips (N, C, T, H, W) averaged over T, H and W, pathways joined: (N, D)."""
+    with torch.inference_mode(), predictor.autocast():
+        maps = predictor.model.features(clips.to(predictor.device))  # type: ignore[operator]
+        return torch.cat([one.float().mean((2, 3, 4)) for one in maps], dim=1).cpu()
+
+
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "array"
+
+
+def _write(path: Path, columns: dict[str, np.ndarray], *, source: str) -> Path:
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        return write_whole(path, save(columns, metadata={"source": source}))
+    store = io.BytesIO()
+    np.savez(store, **columns, source=np.array(source))  # type: ignore[arg-type]
+    return write_whole(path, store.getvalue())

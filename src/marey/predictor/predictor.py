@@ -1,0 +1,294 @@
+"""A video in, annotations out: ``predict`` for one call, ``Predictor`` for many.
+
+A result is plain data, one a video, the same in Python and JSON:
+
+    {"source": ..., "model": ..., "task": "what",
+     "predictions": [{"label": ..., "score": ..., "start_s": ..., "end_s": ...}, ...],
+     "skipped": "why"}          only when the video, or frames of it, could not be used
+
+A file is scored the official way: probabilities at every position, mean over positions, then over
+views. Three views in time and one crop are the default, a tenth of the published 10x3.
+
+Predictor takes ten arguments, above the cap: each is a switch of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from marey.choices import TaskChoice
+from marey.config import to_plain
+from marey.data.transforms import short_side_size, test_views, to_input
+from marey.predictor.sources import Source, expand, is_endless
+from marey.predictor.windows import Window, windows_of
+from marey.tasks.classification import Classification
+from marey.types import Clip, ClipSpec, Prediction
+from marey.video import Video, VideoError, open_video
+from marey.video.sampling import clip_indices, is_clamped
+
+LARGE = 720  # short side in pixels
+Precision = Literal["float32", "bf16", "fp16"]
+Policy = Literal["clamp", "strict"]
+Result = dict[str, Any]
+
+
+class Options(TypedDict, total=False):
+    """What ``predict`` hands on to ``Predictor``."""
+
+    views: tuple[int, int] | None
+    top: int
+    device: str
+    batch: int
+    precision: Precision
+    policy: Policy
+    window_s: float | None
+    step_s: float | None
+    num_threads: int | None
+
+
+def predict(
+    source: Source | Sequence[Source],
+    model: nn.Module | str | Path,
+    *,
+    weights: str | Path | None = None,
+    task: str = "what",
+    **options: Unpack[Options],
+) -> list[Result]:
+    """One result a video. ``source``: file, folder, glob, frame folder, array, or several of them.
+
+    ``model``: a network of ``marey.build`` or ``marey.load``, a name together with ``weights``, or
+    a weight file or run folder. ``window_s`` cuts videos into windows, ``step_s`` apart. Of several
+    videos those that cannot be read have ``skipped``. Raises ValueError for a source that is not
+    there or never ends, VideoError for a single one that cannot be read.
+    """
+    if task != "what":
+        raise ValueError(f"task is {task!r}; this version knows 'what' (which class a clip shows)")
+    return Predictor(network(model, weights), **options)(source)
+
+
+def network(model: nn.Module | str | Path, weights: str | Path | None = None) -> nn.Module:
+    """The network a caller means. Raises ValueError for a bare name: it would guess at random."""
+    from marey import zoo
+
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            raise ValueError(
+                "weights were given with a network that has its own; give a name instead"
+            )
+        return model
+    if weights is None and not Path(model).exists() and str(model) in zoo.list_models():
+        raise ValueError(
+            f"{model} without weights would guess at random; give weights=FILE or a run folder"
+        )
+    return zoo.load(str(model), weights=weights)
+
+
+class Predictor:
+    """A network ready to look at videos: ``predictor(source)`` gives one result a video."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        views: tuple[int, int] | None = None,
+        top: int = 5,
+        device: str = "auto",
+        batch: int = 8,
+        precision: Precision = "float32",
+        policy: Policy = "clamp",
+        window_s: float | None = None,
+        step_s: float | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        """``views`` in time and space; ``batch`` clips at once, which bounds the memory.
+
+        ``window_s``: one row of predictions a window instead of one a video, windows ``step_s``
+        apart, by default without gap. Raises ValueError for a network without a clip spec, or a
+        value out of range.
+        """
+        spec = getattr(model, "spec", None)
+        if not isinstance(spec, ClipSpec):
+            raise ValueError("network carries no clip spec; take one of marey.build or marey.load")
+        for name, value in (("top", top), ("batch", batch), ("views", min(views or (1, 1)))):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for name, seconds in (("window_s", window_s), ("step_s", step_s)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} is {seconds}; give a positive number of seconds")
+        _one_of("precision", precision, ("float32", "bf16", "fp16"))
+        _one_of("policy", policy, ("clamp", "strict"))
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.spec, self.views = spec, views or default_views(spec)
+        self.top, self.batch, self.precision, self.policy = top, batch, precision, policy
+        self.window_s, self.step_s = window_s or step_s, step_s or window_s
+        self.classes: tuple[str, ...] | None = getattr(model, "classes", None)
+        self.variant = str(getattr(model, "variant", type(model).__name__))
+        self.task = Classification(task_of(model), num_classes_of(model), chunk=batch)
+
+    def __call__(self, source: Source | Sequence[Source]) -> list[Result]:
+        """Results of all videos a source means, see ``each``."""
+        return list(self.each(source))
+
+    def each(self, source: Source | Sequence[Source]) -> Iterator[Result]:
+        """One result a video, as soon as it is done.
+
+        Of several videos, one that cannot be read has ``skipped``; a single one raises VideoError.
+        Raises ValueError when a source is not there or never ends.
+        """
+        several = isinstance(source, (list, tuple))
+        given: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
+        endless = [one for one in given if is_endless(one)]
+        if endless:
+            raise ValueError(
+                f"{endless[0]} never ends; iterate over marey.predictor.Stream instead"
+            )
+        every = [one for part in given for one in expand(part)]
+        for one in every:
+            name = str(one) if isinstance(one, (str, Path)) else "array"
+            try:
+                with open_video(one) as video:  # type: ignore[arg-type]
+                    found = self.look(video)
+                    lost = f"{video.lost} frames could not be decoded" if video.lost else ""
+            except VideoError as error:
+                if len(every) == 1:
+                    raise
+                found, lost = [], str(error)
+            yield self.result(name, found, lost)
+
+    def look(self, video: Video) -> list[Prediction]:
+        """The top classes of a whole video, or of each of its windows, in order of time."""
+        if self.window_s is None or self.step_s is None:
+            start = float(video.times[0])
+            return self.ranked(self.scores(video), start, start + video.duration_s)
+        found: list[Prediction] = []
+        for clips, spans in self.windows(video, self.window_s, self.step_s):
+            for row, span in zip(self._probabilities(clips), spans, strict=True):
+                found += self.ranked(row, *span)
+        return found
+
+    def windows(
+        self, video: Video, window_s: float, step_s: float
+    ) -> Iterator[tuple[Tensor, list[tuple[float, float]]]]:
+        """Batches of one clip a window, (N, C, T, H, W), and the [start, end) seconds of each."""
+        cut: list[Window] = list(windows_of(video.times, video.duration_s, window_s, step_s))
+        for start in range(0, len(cut), self.batch):
+            some = cut[start : start + self.batch]
+            clips = [self._views(video, (1, 1), (w.first, w.after)) for w in some]
+            yield torch.cat(clips), [(w.start_s, w.end_s) for w in some]
+
+    def scores(self, video: Video) -> Tensor:
+        """Probabilities (K,) of a whole video: its views combined as the task says."""
+        rows = self._probabilities(self._views(video, self.views))
+        return rows.amax(0) if self.task.choice.combine == "max" else rows.mean(0)
+
+    def _views(
+        self, video: Video, views: tuple[int, int], span: tuple[int, int] | None = None
+    ) -> Tensor:
+        """The views of a video, or of its frames ``span``, time-major, (V, C, T, S, S) float."""
+        count, fps = video.num_frames, video.fps
+        if self.policy == "strict" and is_clamped(count, fps, self.spec, span=span):
+            cause = f"is shorter than a clip of {self.variant} under policy='strict'; use 'clamp'"
+            raise VideoError(video.source, f"frame {count}", cause)
+        rows = [
+            clip_indices(count, fps, self.spec, view=view, num_views=views[0], span=span)
+            for view in range(views[0])
+        ]
+        frames = video.frames_at(torch.cat(rows), size=_decode_size(video)).frames
+        one_by_one = frames.unflatten(0, (views[0], -1))  # (time views, T, C, H, W)
+        return torch.cat(
+            [test_views(to_input(f, self.spec), self.spec, views[1]) for f in one_by_one]
+        )
+
+    def _probabilities(self, clips: Tensor) -> Tensor:
+        """(V, K) of clips (V, C, T, H, W), a batch at a time."""
+        with torch.inference_mode(), self.autocast():
+            return self.task.scores(self.model, clips[:, None])
+
+    def autocast(self) -> Any:
+        """The context that sets the precision of the forward pass."""
+        if self.precision == "float32":
+            return nullcontext()
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=kind)
+
+    def classify(self, clip: Clip, span_s: tuple[float, float]) -> list[Prediction]:
+        """The top classes of one clip that is already as long as the network wants."""
+        views = test_views(to_input(clip.frames, self.spec), self.spec, 1)
+        return self.ranked(self._probabilities(views)[0], *span_s)
+
+    def ranked(self, scores: Tensor, start_s: float, end_s: float) -> list[Prediction]:
+        """The ``top`` classes of one row of scores (K,), highest first."""
+        values, order = scores.float().topk(min(self.top, len(scores)))
+        return [
+            Prediction(self.label(k), round(value, 6), round(start_s, 3), round(end_s, 3))
+            for value, k in zip(values.tolist(), order.tolist(), strict=True)
+        ]
+
+    def label(self, number: int) -> str:
+        """The name of a class, ``class 12`` where the network brought no names."""
+        return self.classes[number] if self.classes else f"class {number}"
+
+    def result(self, source: str, found: list[Prediction], skipped: str = "") -> Result:
+        """One result as plain data."""
+        result: Result = {"source": source, "model": self.variant, "task": "what"}
+        result["predictions"] = to_plain(found)
+        return result | ({"skipped": skipped} if skipped else {})
+
+
+def _decode_size(video: Video) -> tuple[int, int] | None:
+    """Frames larger than any test protocol wants shrink while decoding, to bound memory."""
+    if min(video.height, video.width) <= LARGE:
+        return None
+    return short_side_size(video.height, video.width, LARGE)
+
+
+def default_views(spec: ClipSpec) -> tuple[int, int]:
+    """Three views in time, fewer where the network's own protocol has fewer, one crop."""
+    return (1 if spec.sampling == "segment" else max(1, min(3, spec.views[0])), 1)
+
+
+def task_of(model: nn.Module) -> TaskChoice:
+    """One class or many: what the network's own recipe says, else by the data it was made for."""
+    recipe = getattr(model, "recipe", None) or {}
+    told = recipe.get("task") if isinstance(recipe, dict) else None
+    if isinstance(told, dict):
+        return TaskChoice(labels=told.get("labels", "single"), combine=told.get("combine", "mean"))
+    made_for = f"{getattr(model, 'variant', '')} {getattr(model, 'provenance', '')}".lower()
+    if "charades" in made_for:
+        return TaskChoice(labels="multi", combine="max")
+    return TaskChoice()
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: the first accelerator that is there, else the processor.
+
+    Raises ValueError for a device this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); use auto or cpu") from None
+    return device
+
+
+def num_classes_of(model: nn.Module) -> int:
+    """How many classes the network answers for."""
+    return int(model.config.num_classes)  # type: ignore[union-attr,arg-type]
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")

@@ -1,0 +1,68 @@
+"""Classes of an endless input, as it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from marey.predictor.feed import Clock, Feed, Timed
+from marey.predictor.predictor import Predictor, Result
+
+
+class Stream:
+    """Iterate over it for one result every ``every_s`` seconds, of the newest clip there is.
+
+    Each is a result as ``predict`` gives them, with ``latency_s`` from the arrival of the newest
+    frame to the answer, and ``dropped``, frames the network was too slow to see.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Predictor,
+        source: int | str | Path | Iterable[Timed],
+        *,
+        every_s: float = 1.0,
+        top: int = 5,
+        device: str = "auto",
+        max_seconds: float | None = None,
+        max_results: int | None = None,
+        clock: Clock = time,
+    ) -> None:
+        """``source``: webcam number, stream address, file (played at its own pace), or pairs of
+        (seconds, frame (H, W, 3) uint8). ``top`` and ``device`` are a given Predictor's own.
+
+        Raises ValueError for a limit that is not positive.
+        """
+        if max_results is not None and max_results < 1:
+            raise ValueError(f"max_results is {max_results}; give at least 1, or leave it out")
+        if not isinstance(model, Predictor):
+            model = Predictor(model, top=top, device=device)
+        self.predictor: Predictor = model
+        self.max_results, self.clock = max_results, clock
+        self.feed = Feed(
+            source, self.predictor.spec, every_s=every_s, max_seconds=max_seconds, clock=clock
+        )
+
+    def stop(self) -> None:
+        """Let the iteration end before its next result; safe from any thread."""
+        self.feed.stop()
+
+    def __iter__(self) -> Iterator[Result]:
+        """Raises VideoError when the source cannot be opened or breaks off."""
+        count = 0
+        clips = iter(self.feed)
+        try:
+            for taken in clips:
+                found = self.predictor.classify(taken.clip, (taken.start_s, taken.end_s))
+                latency = self.clock.monotonic() - taken.arrived_s
+                told: dict[str, Any] = {"latency_s": round(latency, 3), "dropped": taken.dropped}
+                count += 1
+                yield self.predictor.result(self.feed.name, found) | told
+                if count == self.max_results:
+                    return
+        finally:
+            clips.close()  # type: ignore[attr-defined]
