@@ -57,9 +57,17 @@ def _shift_y(frames: Tensor, level: float, sign: int) -> Tensor:
     return _affine(frames, shift=(0.0, sign * level * 0.45 * frames.shape[-2]))
 
 
+def _solarize(frames: Tensor, level: float, sign: int) -> Tensor:
+    threshold = 256 - int(level * 256)
+    if threshold > 255:
+        return frames
+    above = frames >= threshold
+    return frames ^ above.to(torch.uint8).mul_(255)
+
+
 def _solarize_add(frames: Tensor, level: float, sign: int) -> Tensor:
-    brighter = (frames.short() + min(128, int(level * 110))).clamp_(max=255).to(torch.uint8)
-    return torch.where(frames < 128, brighter, frames)
+    dark = (frames < 128).to(torch.uint8)
+    return frames + dark.mul_(int(level * 110))  # at most 127 + 110
 
 
 def _strength(level: float, sign: int) -> float:
@@ -68,12 +76,12 @@ def _strength(level: float, sign: int) -> float:
 
 # name -> operation on (frames, level in 0 to 1, sign)
 OPERATIONS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
-    "autocontrast": lambda x, level, sign: ops.autocontrast(x),
+    "autocontrast": lambda x, level, sign: ops.autocontrast(x.contiguous()),
     "equalize": lambda x, level, sign: ops.equalize(x),
     "invert": lambda x, level, sign: ops.invert(x),
     "rotate": lambda x, level, sign: _affine(x, angle=sign * level * 30.0),
     "posterize": lambda x, level, sign: ops.posterize(x, 4 - int(level * 4)),
-    "solarize": lambda x, level, sign: ops.solarize(x, 256 - int(level * 256)),
+    "solarize": _solarize,
     "solarize_add": _solarize_add,
     "colour": lambda x, level, sign: ops.adjust_saturation(x, _strength(level, sign)),
     "contrast": lambda x, level, sign: ops.adjust_contrast(x, _strength(level, sign)),

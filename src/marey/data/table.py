@@ -156,9 +156,10 @@ class ItemTable:
         places = class_places(self.classes, classes)
         for i in np.flatnonzero(self.label_counts()):
             if places[i] is None:
+                name = self.classes[i]
                 raise ValueError(
-                    f"class {self.classes[i]!r} of the data is not among the {len(classes)} classes "
-                    f"wanted{nearest(self.classes[i], classes)}; rename it or use another model"
+                    f"class {name!r} of the data is not among the {len(classes)} classes wanted"
+                    f"{nearest(name, classes)}; rename it or use another model"
                 )
         lookup = pa.array(places, pa.int32())
         table = self._table

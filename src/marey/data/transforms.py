@@ -67,7 +67,7 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, (..., C, H, W) uint8 or float to (..., C, height, width), without antialiasing."""
     if pixels.shape[-2:] == (height, width):
         return pixels
-    flat = pixels.reshape(-1, *pixels.shape[-3:])
+    flat = pixels.reshape(-1, *pixels.shape[-3:]) if pixels.ndim != 4 else pixels
     scaled = functional.interpolate(
         flat, size=(height, width), mode="bilinear", align_corners=False
     )
