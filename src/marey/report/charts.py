@@ -149,7 +149,7 @@ def _axes(plot: Plot, x_name: str, percent: bool) -> str:
     for value in ticks(*plot.x, 6):
         parts.append(_text(float(plot.across(value)), base + 16, number(value), "middle"))
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{end}" y1="{base}" y2="{base}"/>')
-    return "".join(parts) + _text(end, base - 6, x_name, "end")
+    return "".join(parts) + _text(LEFT - 12, base + 16, x_name, "end")
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:

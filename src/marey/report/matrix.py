@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -32,16 +33,15 @@ def matrix(counts: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[str]
 
 def _grid(table: np.ndarray, share: np.ndarray, labels: Sequence[str]) -> str:
     count = len(labels)
-    cell = 46 if count <= 6 else 34 if count <= NUMBERED_CLASSES else 18
-    font = 12 if count <= NUMBERED_CLASSES else 10
+    few = count <= NUMBERED_CLASSES
+    cell, font, angle = (60 if count <= 6 else 38, 12, 40) if few else (18, 10, 60)
     names = [label if len(label) <= 22 else label[:21] + "\u2026" for label in labels]
-    longest = max(len(name) for name in names)
-    left, top = 14 + longest * font * 0.58, 12 + longest * font * 0.42
-    width, height = left + count * cell + top * 0.95 + 6, top + count * cell + 4
+    longest = max(len(name) for name in names) * font * 0.6  # pixels, of an average face
+    left, top = 14 + longest, 16 + longest * math.sin(math.radians(angle))
+    over = longest * math.cos(math.radians(angle)) - cell / 2
+    width, height = left + count * cell + max(over, 0) + 8, top + count * cell + 4
     parts = [
-        _names(
-            name, left - 8, top + (i + 0.5) * cell + font * 0.35, left + (i + 0.5) * cell, top - 6
-        )
+        _names(name, (left - 8, top + (i + 0.5) * cell), (left + (i + 0.5) * cell, top - 8), angle)
         for i, name in enumerate(names)
     ]
     for row, column in np.ndindex(count, count):
@@ -67,12 +67,12 @@ def _grid(table: np.ndarray, share: np.ndarray, labels: Sequence[str]) -> str:
     )
 
 
-def _names(name: str, row_x: float, row_y: float, column_x: float, column_y: float) -> str:
-    """One class name at its row and, slanted, at its column."""
-    turned = f"translate({column_x:.1f} {column_y:.1f}) rotate(-40)"
+def _names(name: str, row: tuple[float, float], column: tuple[float, float], angle: int) -> str:
+    """One class name at its row (right end, middle) and, slanted, at its column."""
+    turned = f"translate({column[0]:.1f} {column[1]:.1f}) rotate(-{angle})"
     return (
-        f'<text class="name" x="{row_x:.1f}" y="{row_y:.1f}" text-anchor="end">{escape(name)}'
-        f'</text><text class="name" transform="{turned}">{escape(name)}</text>'
+        f'<text class="name" x="{row[0]:.1f}" y="{row[1] + 3:.1f}" text-anchor="end">'
+        f'{escape(name)}</text><text class="name" transform="{turned}">{escape(name)}</text>'
     )
 
 

@@ -89,7 +89,7 @@ def _facts(run: RunFolder, cost: Cost) -> list[tuple[str, str, str]]:
     if cost.parameters:
         facts.append(("parameters", big(cost.parameters), ""))
     if cost.multiply_adds:
-        facts.append(("multiply-adds a view", big(cost.multiply_adds), cost.input_shape))
+        facts.append(("multiply-adds", big(cost.multiply_adds), f"a view, {cost.input_shape}"))
     seconds = trained_seconds(run)
     if seconds:
         facts.append(("training", duration(seconds), ""))

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from marey.report.charts import bars
-from marey.report.matrix import confusions, matrix
+from marey.report.matrix import NUMBERED_CLASSES, SVG_CLASSES, confusions, matrix
 from marey.report.run import RunFolder, is_number
 from marey.report.tables import table
 from marey.report.words import letters, metric_name, percent
@@ -90,7 +90,8 @@ def confusion(run: RunFolder) -> str:
     head = ("true class", "taken for", "clips", "of class")
     listed = table(head, pairs, numeric=(2, 3)) or "<p>No clip was taken for another class.</p>"
     beside = f"<div><h3>Most often mistaken</h3>{listed}</div>"
-    return f'<div class="two wide"><div>{picture}</div>{beside}</div>'
+    wide = NUMBERED_CLASSES < len(names) <= SVG_CLASSES
+    return f'<div class="{"" if wide else "two"}"><div>{picture}</div>{beside}</div>'
 
 
 def class_shares(run: RunFolder) -> list[tuple[str, float, str]]:
