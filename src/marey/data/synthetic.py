@@ -29,8 +29,9 @@ import numpy as np
 
 from marey.config import nearest, to_plain, write_json
 from marey.data.drawn import layouts, worker
-from marey.data.drawn.film import Options
+from marey.data.drawn.film import Options, PersonRow, Span
 from marey.data.drawn.pools import SPLITS, WORLD_VERSION
+from marey.data.drawn.rows import Row
 from marey.data.drawn.tasks import TASKS, TaskInfo, class_names, film_of, task_info
 
 __all__ = [
@@ -56,15 +57,17 @@ class DrawnClip:
 
     ``frames`` (T, H, W, 3) uint8; ``times`` (T,) seconds; ``label`` a number into ``classes``, -1
     where the video has none; ``spans`` (start_s, end_s, class number); ``people`` rows of (time_s,
-    person, box xyxy fractions, class numbers); ``flow`` (T - 1, H, W, 2) pixels or None.
+    person, box xyxy fractions, class numbers); ``things`` (kind of prop, mask (H, W) bool) of
+    pictures; ``flow`` (T - 1, H, W, 2) pixels or None.
     """
 
     frames: np.ndarray
     times: np.ndarray
     label: int
     classes: tuple[str, ...]
-    spans: tuple[tuple[float, float, int], ...] = ()
-    people: tuple[tuple[float, int, tuple[float, ...], tuple[int, ...]], ...] = ()
+    spans: tuple[Span, ...] = ()
+    people: tuple[PersonRow, ...] = ()
+    things: tuple[tuple[int, np.ndarray], ...] = ()
     flow: np.ndarray | None = None
 
 
@@ -83,6 +86,7 @@ def draw(task: str, split: str, index: int, **options: Any) -> DrawnClip:
         classes=class_names(task, chosen),
         spans=tuple(film.spans),
         people=tuple(film.people),
+        things=tuple(film.things),
         flow=film.flow,
     )
 
@@ -98,10 +102,10 @@ def write_dataset(
 ) -> Path:
     """Draw a data set into folder ``out`` and return it; nothing is left behind when it fails.
 
-    ``options``: ``train``, ``val``, ``test`` videos per split (default: the task's own numbers), and
-    those of ``draw``. ``layout`` names a format of annotations, empty the task's own; ``workers`` processes,
-    0 for this one alone, -1 for one a core. ``progress(done, total)`` is called after each video. A
-    folder that already holds the same data set is returned as it is.
+    ``options``: ``train``, ``val``, ``test`` (videos per split, default the task's own numbers) and
+    those of ``draw``. ``layout`` names a format of annotations; empty is the task's own.
+    ``workers``: processes, 0 for this one alone, -1 for one a core. ``progress(done, total)`` is
+    called after each video. A folder that already holds the same data set is returned as it is.
 
     Raises ValueError for unknown names, or a folder that holds anything else.
     """
@@ -277,8 +281,11 @@ def _fill(plan: dict[str, Any], root: Path, workers: int, progress: Progress | N
             if progress is not None:
                 progress(len(made), len(items))
     made.sort(key=lambda row: (SPLITS.index(row["split"]), row["index"]))
-    layouts.write_lists(plan, root, made)
-    write_json(root / RECORD, {"plan": plan, "summary": TASKS[plan["task"]].summary})
+    info = TASKS[plan["task"]]
+    layout = layouts.layout_of(plan["task"], plan["layout"], info.kind)
+    names = class_names(plan["task"], worker.options_of(plan["options"]))
+    layout.lists(root, [Row(**row) for row in made], names)
+    write_json(root / RECORD, {"plan": plan, "classes": names, "summary": info.summary})
 
 
 def _alone(

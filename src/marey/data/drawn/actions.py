@@ -99,3 +99,19 @@ def both(setting: Setting, name: str) -> Stage:
     hold(stage, actor, place, kind, "l")
     stage.dress(actor, motion, place)
     return stage
+
+
+def still(setting: Setting, name: str) -> tuple[Stage, dict[str, str]]:
+    """``appearance`` with more props of its kind on the ground; their kinds by their tags."""
+    stage, rng = appearance(setting, name), setting.stream("ground")
+    kind = name.rsplit(" ", 1)[0]
+    kinds = {"prop": kind}
+    for k in range(int(rng.randint(3))):
+        place = setting.place(rng.uniform(0.08, 0.92), rng.uniform(0.4, 0.68))
+        lift = 0.11 if kind != "flag" else 0.1
+        at = np.stack([place.x, place.ground - lift * place.scale], axis=1)
+        tag = f"ground {k}"
+        bench = props.Bench(at, place.scale, figures.layer(place), tag)
+        stage.add(props.DRAWERS[kind](bench, skin_of(setting, tag)))
+        kinds[tag] = kind
+    return stage, kinds

@@ -11,14 +11,25 @@ PLACES = ("room", "park", "street", "studio")
 
 
 def value_noise(
-    size: tuple[int, int], cells: int, octaves: int, rng: np.random.RandomState
+    size: tuple[int, int],
+    cells: int,
+    octaves: int,
+    rng: np.random.RandomState,
+    *,
+    repeats: bool = False,
 ) -> np.ndarray:
-    """Smooth noise (H, W) float32 with mean near 0 and values within -1 and 1."""
+    """Smooth noise (H, W) float32 with mean near 0 and values within -1 and 1.
+
+    With ``repeats`` the far edges fit the near ones.
+    """
     height, width = size
     total = np.zeros(size, np.float32)
     weight = 1.0
     for _ in range(octaves):
         grid = rng.uniform(-1, 1, size=(cells + 2, cells * 2 + 2)).astype(np.float32)
+        if repeats:
+            grid[cells:], grid[:, 2 * cells :] = grid[:2], grid[:, :2]
+            grid[cells:, 2 * cells :] = grid[:2, :2]
         total += np.float32(weight) * _stretched(grid, height, width, cells)
         cells, weight = cells * 2, weight * 0.5
     return total / np.float32(2.0)

@@ -13,6 +13,8 @@ from marey.data.drawn import pools
 from marey.data.drawn.stage import LEVELS, Stage
 
 Rate = float | Literal["vfr"]
+Span = tuple[float, float, int]
+PersonRow = tuple[float, int, tuple[float, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +69,20 @@ def frame_times(
 
 @dataclass
 class Film:
-    """A video before it is rendered. ``order`` (T,) shows the stage's frames in another order.
+    """A video before it is rendered. ``shown`` is the order of the stage's frames: as drawn,
+    backwards, or with its two halves exchanged.
 
     ``label`` is a class number, -1 where the video has none; ``spans`` (start_s, end_s, class
-    number); ``people`` rows (time_s, person, box xyxy fractions, class numbers).
+    number); ``people`` rows (time_s, person, box xyxy fractions, class numbers); ``things`` rows
+    (class number, mask (H, W) bool) of a picture; ``flow`` (T - 1, H, W, 2) pixels.
     """
 
     stage: Stage
     label: int = -1
-    order: np.ndarray | None = None
-    spans: list[tuple[float, float, int]] = field(default_factory=list)
-    people: list[tuple[float, int, tuple[float, ...], tuple[int, ...]]] = field(
-        default_factory=list
-    )
+    shown: Literal["drawn", "backwards", "exchanged"] = "drawn"
+    spans: list[Span] = field(default_factory=list)
+    people: list[PersonRow] = field(default_factory=list)
+    things: list[tuple[int, np.ndarray]] = field(default_factory=list)
     flow: np.ndarray | None = None
     pictures: np.ndarray | None = None  # frames already made, where there is no figure to draw
 
@@ -87,19 +90,19 @@ class Film:
     def times(self) -> np.ndarray:
         """(T,) seconds from 0; a film shown backwards keeps the gaps between its frames."""
         times = self.stage.setting.times
-        backwards = self.order is not None and self.order[0] > self.order[-1] + 1
-        if backwards and self.order is not None and self.order[-1] == 0:
-            return times[-1] - times[::-1]
-        return times
+        return times[-1] - times[::-1] if self.shown == "backwards" else times
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Frames in the order they are shown, (t, H, W, 3) uint8."""
         if self.pictures is not None:
             yield self.pictures
-        elif self.order is None:
+        elif self.shown == "drawn":
             yield from self.stage.chunks()
         else:
-            yield np.concatenate(list(self.stage.chunks()))[self.order]
+            whole = np.concatenate(list(self.stage.chunks()))
+            half = len(whole) // 2
+            backwards = self.shown == "backwards"
+            yield whole[::-1] if backwards else np.roll(whole, half, axis=0)
 
     def frames(self) -> np.ndarray:
         """All frames at once, (T, H, W, 3) uint8."""
@@ -126,6 +129,19 @@ def save(film: Film, path: Path, *, fps: Rate, gop: int | None) -> Path:
                 moment = next(times)
                 writer.write(frame, time_s=moment if fps == "vfr" else None)
     return path
+
+
+def save_frames(film: Film, folder: Path, pattern: str) -> Path:
+    """The frames as images of a folder, numbered from 1 by ``pattern``, such as {:05d}.jpg."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    for chunk in film.chunks():
+        for frame in chunk:
+            Image.fromarray(frame).save(folder / pattern.format(number), quality=90)
+            number += 1
+    return folder
 
 
 def scene_key(task: str, split: str, scene: object) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ WOOD = (0.45, 0.30, 0.18)
 
 
 class Bench:
-    """Collects the strokes of a prop, sizes in units of ``scale`` (T,) pixels around ``at`` (T, 2)."""
+    """The strokes of one prop, in units of ``scale`` (T,) pixels around ``at`` (T, 2)."""
 
     def __init__(self, at: np.ndarray, scale: np.ndarray, depth: np.ndarray, tag: str) -> None:
         self.at, self.scale, self.depth, self.tag = at, scale, depth, tag

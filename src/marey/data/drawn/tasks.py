@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from marey.config import nearest
-from marey.data.drawn import actions, directions
+from marey.data.drawn import actions, crowds, directions, long_videos, orders, props, textures
 from marey.data.drawn.film import Film, Options, frame_times, scene_key
+from marey.data.drawn.pools import stream
 from marey.data.drawn.stage import Setting, Stage
 
 Kind = Literal["labels", "people", "spans", "flow", "images", "none"]
@@ -19,7 +20,7 @@ Kind = Literal["labels", "people", "spans", "flow", "images", "none"]
 @dataclass(frozen=True)
 class TaskInfo:
     """What a task is. ``frames`` at 25 fps; ``counts`` of train, val and test; ``mirrored`` classes
-    trade names when a clip is flipped left to right; ``gop`` distance of keyframes or None."""
+    trade names when a clip is flipped left to right; ``gop`` 1 for keyframes only."""
 
     classes: tuple[str, ...]
     frames: int
@@ -46,29 +47,90 @@ def chosen_classes(all_classes: tuple[str, ...], options: Options, task: str) ->
 
 
 def _setting(
-    task: str, split: str, scene: object, options: Options, *, halves: bool = False
+    task: str,
+    split: str,
+    scene: object,
+    options: Options,
+    *,
+    duration_s: float = 0.0,
+    halves: bool = False,
 ) -> Setting:
     key = scene_key(task, split, scene)
-    from marey.data.drawn.pools import stream
-
-    duration_s = TASKS[task].frames / 25
-    times = frame_times(options, duration_s, stream(*key, "times"), halves=halves)
-    loop_s = 0.0
-    if halves:
-        half = len(times) // 2
-        loop_s = float(times[half])
+    seconds = duration_s or TASKS[task].frames / 25
+    times = frame_times(options, seconds, stream(*key, "times"), halves=halves)
+    loop_s = float(times[len(times) // 2]) if halves else 0.0
     return Setting(key, split, options.size, times, options.difficulty, loop_s)
 
 
 def _direction(split: str, index: int, options: Options) -> Film:
+    """Partners at neighbouring numbers share their scene."""
     names = chosen_classes(directions.CLASSES, options, "direction")
     name = names[index % len(names)]
     scene = f"{directions.CLASSES.index(name) // 2} {index // len(names)}"
     stage = directions.direction(_setting("direction", split, scene, options), name)
-    order = None
-    if directions.is_reversed(name):
-        order = np.arange(stage.setting.frames)[::-1]
-    return Film(stage, names.index(name), order)
+    shown: Literal["drawn", "backwards"] = "backwards" if directions.is_reversed(name) else "drawn"
+    return Film(stage, names.index(name), shown)
+
+
+def _order(split: str, index: int, options: Options) -> Film:
+    """Partners of one round over the classes share their scene."""
+    names = chosen_classes(orders.CLASSES, options, "order")
+    name = names[index % len(names)]
+    scene = f"{' '.join(orders.halves(name))} {index // len(names)}"
+    stage = orders.order(_setting("order", split, scene, options, halves=True), name)
+    shown: Literal["drawn", "exchanged"] = "exchanged" if orders.is_exchanged(name) else "drawn"
+    return Film(stage, names.index(name), shown)
+
+
+def _scenes(split: str, index: int, options: Options) -> Film:
+    return crowds.scenes(_setting("scenes", split, index, options))
+
+
+def _untrimmed(split: str, index: int, options: Options) -> Film:
+    duration_s = round(stream("untrimmed", split, index, "length").uniform(30, 120), 1)
+    return long_videos.untrimmed(
+        _setting("untrimmed", split, index, options, duration_s=duration_s)
+    )
+
+
+def _recall(split: str, index: int, options: Options) -> Film:
+    """Long enough for two or more events at the farthest distance."""
+    duration_s = max(60.0, 2 * (options.distance_s[1] + 12))
+    setting = _setting("recall", split, index, options, duration_s=duration_s)
+    return long_videos.recall(setting, options.distance_s)
+
+
+def _flow(split: str, index: int, options: Options) -> Film:
+    names = chosen_classes(textures.CLASSES, options, "flow")
+    label = index % len(names)
+    film = textures.flow(_setting("flow", split, index, options), names[label])
+    film.label = label
+    return film
+
+
+def _image(split: str, index: int, options: Options) -> Film:
+    """One frame of ``appearance``, with the masks of its props."""
+    names = chosen_classes(actions.APPEARANCE_CLASSES, options, "images")
+    label = index % len(names)
+    key = scene_key("images", split, index)
+    moment = np.array([stream(*key, "times").uniform(0.0, 1.2)])
+    setting = Setting(key, split, options.size, moment, options.difficulty)
+    stage, kinds = actions.still(setting, names[label])
+    film = Film(stage, label)
+    for tag, kind in kinds.items():
+        mask = stage.mask(tag)[0]
+        if mask.sum() >= 12:
+            film.things.append((props.KINDS.index(kind), mask))
+    return film
+
+
+def _unlabelled(split: str, index: int, options: Options) -> Film:
+    """A film of another task, at a number that task's own data sets do not reach."""
+    rng = stream("unlabelled", split, index)
+    task = MIXTURE[rng.randint(len(MIXTURE))]
+    film = TASKS[task].film(split, 10_000_000 + int(rng.randint(1_000_000)), options)
+    film.label = -1
+    return film
 
 
 def _plain(
@@ -115,6 +177,14 @@ TASKS: Mapping[str, TaskInfo] = {
         _plain("both", actions.BOTH_CLASSES, actions.both),
         summary="prop and tempo: a frame tells one half, fast motion the other",
     ),
+    "order": TaskInfo(
+        orders.CLASSES,
+        64,
+        (480, 120, 120),
+        _order,
+        gop=1,
+        summary="one of six short actions, then another: the same frames in either order",
+    ),
     "fine": TaskInfo(
         actions.FINE_CLASSES,
         32,
@@ -122,7 +192,56 @@ TASKS: Mapping[str, TaskInfo] = {
         _plain("fine", actions.FINE_CLASSES, actions.fine),
         summary="ten ordinary actions of one figure",
     ),
+    "scenes": TaskInfo(
+        crowds.SCENE_CLASSES,
+        250,
+        (48, 12, 12),
+        _scenes,
+        kind="people",
+        summary="who does what, every second, with exact boxes (AVA)",
+    ),
+    "untrimmed": TaskInfo(
+        long_videos.UNTRIMMED_CLASSES,
+        1875,
+        (24, 8, 8),
+        _untrimmed,
+        kind="spans",
+        summary="when actions start and end within minutes of idling (ActivityNet)",
+    ),
+    "recall": TaskInfo(
+        long_videos.RECALL_CLASSES,
+        2100,
+        (16, 6, 6),
+        _recall,
+        kind="people",
+        summary="what was taken long ago decides what is used now (AVA)",
+    ),
+    "flow": TaskInfo(
+        textures.CLASSES,
+        8,
+        (90, 30, 30),
+        _flow,
+        kind="flow",
+        summary="textures that shift, turn and grow, with the exact motion of every pixel",
+    ),
+    "images": TaskInfo(
+        actions.APPEARANCE_CLASSES,
+        1,
+        (600, 120, 120),
+        _image,
+        kind="images",
+        summary="single pictures of appearance, with boxes and masks of props (COCO)",
+    ),
+    "unlabelled": TaskInfo(
+        (),
+        32,
+        (400, 100, 0),
+        _unlabelled,
+        kind="none",
+        summary="a mixture of the labelled tasks, for pre-training",
+    ),
 }
+MIXTURE = ("direction", "rhythm", "order", "appearance", "both", "fine")
 
 
 def task_info(task: str) -> TaskInfo:
