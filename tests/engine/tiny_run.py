@@ -25,7 +25,8 @@ from marey.choices import (
     TaskChoice,
 )
 from marey.config import to_plain
-from marey.engine.train import train
+from marey.engine import train as loop
+from marey.engine.train import backward, train
 from marey.tasks.classification import Classification
 from marey.types import Batch, ClipSpec, Failure
 
@@ -40,7 +41,15 @@ class TinyNet(nn.Module):
         self.body = nn.Sequential(nn.Conv3d(3, width, 3, padding=1), nn.BatchNorm3d(width))
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(width, classes)
-        self.spec = ClipSpec(frames=FRAMES, size=SIZE, test_size=SIZE, views=(2, 1))
+        self.spec = ClipSpec(
+            frames=FRAMES,
+            stride=2,
+            size=SIZE,
+            test_size=SIZE,
+            short_side=SIZE,
+            jitter=(SIZE, SIZE + 4),
+            views=(2, 1),
+        )
         self.classes = tuple(f"class {k}" for k in range(classes))
         self.variant = "tiny"
 
@@ -153,12 +162,38 @@ class TinyRecipe:
         self, role: str, model: nn.Module, *, batch: int, rank: int, world: int
     ) -> Any:
         training = role == "train"
+        if self.data.path:
+            return self.real_loader(training, model, batch=batch, rank=rank, world=world)
         length, views = (self.length, 1) if training else (self.held, 2)
         loader = TinyLoader(
             length, batch=batch, rank=rank, world=world, training=training, views=views
         )
         loader.broken = self.broken
         return loader
+
+    def real_loader(self, training: bool, model: Any, **place: int) -> Any:
+        """The data floor's own loader over a folder of videos, with its workers."""
+        from marey.data.dataset import ClipDataset
+        from marey.data.loader import build_loader
+        from marey.data.mixing import Mix
+        from marey.data.sources import open_data
+
+        items = open_data(self.data.path).splits["train" if training else "val"]
+        dataset = ClipDataset(
+            items,
+            model.spec,
+            training=training,
+            augment=self.augment,
+            data=self.data,
+            seed=self.run.seed,
+            views=self.views,
+            num_classes=CLASSES,
+        )
+        mix = Mix(self.augment) if training else None
+        workers = self.data.workers
+        return build_loader(
+            dataset, training=training, seed=self.run.seed, workers=workers, mix=mix, **place
+        )
 
     def save_model(self, model: nn.Module, path: Path) -> Path:
         from safetensors.torch import save_file
@@ -173,15 +208,11 @@ class TinyRecipe:
 
 def interrupt_before(step: int, action: Any) -> None:
     """Call ``action`` when training reaches the given step."""
-    from marey.engine import train as loop
-
-    original, seen = loop.backward, [0]
 
     def counting(state: Any, batch: Batch) -> Any:
         if state.step + 1 == step:
-            seen[0] += 1
             action()
-        return original(state, batch)
+        return backward(state, batch)
 
     loop.backward = counting  # type: ignore[assignment]
 
@@ -199,7 +230,10 @@ def main(arguments: list[str]) -> None:
             interrupt_before(int(at), lambda number=number: os.kill(os.getpid(), number))
         else:
             fields[name] = _value(value)
-    result = train(TinyRecipe(**fields), Path(arguments[0]))
+    try:
+        result = train(TinyRecipe(**fields), Path(arguments[0]))
+    finally:
+        loop.backward = backward
     print(result.steps, result.metrics)
 
 

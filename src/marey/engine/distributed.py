@@ -138,7 +138,11 @@ def parallel(model: nn.Module, ranks: Ranks, *, kind: str) -> nn.Module:
     if ranks.device.type == "cuda":
         return DistributedDataParallel(model, device_ids=[ranks.device.index])
     wrapped = DistributedDataParallel(model)
-    wrapped.register_comm_hook(ranks.world, _mean_in_rank_order)
+    # DDP reads a hook's annotations as types, and on this page they are text: hence the lambda
+    wrapped.register_comm_hook(
+        ranks.world,
+        lambda world, bucket: _mean_in_rank_order(world, bucket),
+    )
     return wrapped
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from marey.config import write_json
 from marey.engine import distributed
@@ -20,6 +20,7 @@ from marey.engine.distributed import Ranks
 from marey.engine.evaluate import Evaluation, write_evaluation
 from marey.engine.log import Progress, RunLog
 from marey.engine.state import Meter, Recipe, RunState
+from marey.engine.stop import Stopped
 from marey.types import Batch, Failure
 
 BEST_WEIGHTS, LAST_WEIGHTS = "weights.safetensors", "weights_last.safetensors"
@@ -39,10 +40,12 @@ class RunFolder:
         self.rows, self.epochs = rows, epochs
         self.checkpoints = Checkpoints(out / "checkpoints", keep=recipe.run.keep)
         self.log: RunLog
+        self.progress: Progress | None = None
         self.best_now = False
 
     def resume(self, state: RunState, progress: Progress | None) -> None:
         """Bring ``state`` to the newest checkpoint and the log back to it; make a fresh folder."""
+        self.progress = progress if self.ranks.main else None
         saved = self.checkpoints.latest()
         exact = state.restore(saved) if saved else True
         if self.ranks.main:
@@ -76,6 +79,13 @@ class RunFolder:
             self.checkpoints.save(saved, state.step, best=self.best_now)
         self.best_now = False
         distributed.wait(self.ranks.world)
+
+    def leave(self, state: RunState, number: int) -> NoReturn:
+        """Say that all is saved, and raise Stopped for the signal ``number``."""
+        stopped = Stopped(number, state.step)
+        if self.progress is not None:
+            self.progress({"kind": "note", "text": stopped.reason})
+        raise stopped
 
     def note(self, state: RunState, text: str) -> None:
         """One line of text in the log."""

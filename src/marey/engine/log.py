@@ -136,6 +136,10 @@ def describe(row: Mapping[str, Any]) -> str:
     return f"epoch {row.get('epoch', 0):.2f}  validation  {figures}"
 
 
+def silent(row: Mapping[str, Any]) -> None:
+    """Progress that says nothing."""
+
+
 class ProgressLine:
     """Rows as one line that rewrites itself on a terminal, as plain lines elsewhere."""
 

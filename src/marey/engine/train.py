@@ -20,6 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,7 +30,7 @@ from marey.engine.calibrate import fit_norms, hold_frozen, precise_statistics
 from marey.engine.distributed import Ranks
 from marey.engine.evaluate import autocast, evaluate
 from marey.engine.folder import RunFolder, TrainingError
-from marey.engine.log import Progress
+from marey.engine.log import Progress, ProgressLine
 from marey.engine.multigrid import CLIPS_PER_STATISTIC, plan_of
 from marey.engine.optim import lr_scale, set_lr
 from marey.engine.schedule import check_schedule, lr_at
@@ -58,7 +59,8 @@ class TrainResult:
 def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) -> TrainResult:
     """Run a recipe in the folder ``out``, from its last checkpoint if there is one.
 
-    ``progress`` receives every log row, and evaluation's steps, on the main process.
+    ``progress`` receives every log row, and evaluation's steps, on the main process; without one
+    they become a progress line on stderr (``log.silent`` says nothing).
     Raises ValueError for a recipe that cannot run, too many unreadable files, or a loss that is
     no number; Stopped (a SystemExit) after a signal, when all is saved.
     """
@@ -71,13 +73,15 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
     schedule = schedule_of(recipe, state.model)
     pace = Pace(loader, schedule)
     folder = RunFolder(Path(out), recipe, ranks, rows=len(loader.dataset), epochs=schedule.epochs)
+    progress = progress or ProgressLine()
     folder.resume(state, progress)
 
     with Signals() as signals, folder.open_until_end():
         for epoch in range(state.epoch, pace.epochs):
             state.wrapped.train()
             hold_frozen(state.model, norm=run.norm)
-            batches = islice(loader.epoch(epoch, state.done), pace.steps(epoch) - state.done)
+            batches = undisturbed(loader.epoch(epoch, state.done))
+            batches = islice(batches, pace.steps(epoch) - state.done)
             waiting = time.perf_counter()
             for batch in batches:
                 arrived = time.perf_counter()
@@ -112,7 +116,7 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
                 if asked or (run.save_steps and state.step % run.save_steps == 0):
                     folder.save(state)
                 if asked:
-                    raise Stopped(asked, state.step)
+                    folder.leave(state, asked)
                 waiting = time.perf_counter()
 
             folder.join_failures(state)
@@ -121,7 +125,8 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
                 folder.save(state)
                 with state.to_measure() as model:
                     recompute_norms(state, model, loader, epoch)
-                    measure(state, model, held_out, folder, watching(signals, state, progress))
+                    watch = watching(signals, state, folder, progress)
+                    measure(state, model, held_out, folder, watch)
             if last:
                 folder.summarise(state)
             state.epoch, state.done, state.finished = epoch + 1, 0, last
@@ -190,6 +195,18 @@ class Pace:
     def left(self, epoch: int, done: int) -> int:
         """Steps until the end, ``done`` of this epoch's being behind."""
         return self.steps(epoch) - done + sum(map(self.steps, range(epoch + 1, self.epochs)))
+
+
+def undisturbed(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, without what fetching them takes from the global generator: a loader that
+    starts workers draws their seed from it, in a resumed run once more than in a whole one."""
+    while True:
+        before = torch.get_rng_state()
+        batch = next(batches, None)
+        torch.set_rng_state(before)
+        if batch is None:
+            return
+        yield batch
 
 
 def pieces(batch: Batch, count: int) -> Iterator[Batch]:
@@ -283,19 +300,20 @@ def measure(
         folder.keep_unmeasured(model)
         return
     device, precision = state.ranks.device, state.run.precision
-    found = evaluate(
-        model, state.task, loader, device=device, precision=precision, progress=progress
-    )
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        found = evaluate(
+            model, state.task, loader, device=device, precision=precision, progress=progress
+        )
     folder.keep(state, found, model)
 
 
-def watching(signals: Signals, state: RunState, progress: Progress | None) -> Progress:
+def watching(signals: Signals, state: RunState, folder: RunFolder, progress: Progress) -> Progress:
     """Progress of an evaluation that leaves at once when asked: the state is already saved."""
 
     def watch(row: Mapping[str, Any]) -> None:
         if signals.number:
-            raise Stopped(signals.number, state.step)
-        if progress is not None and state.ranks.main:
+            folder.leave(state, signals.number)
+        if state.ranks.main:
             progress(row)
 
     return watch
