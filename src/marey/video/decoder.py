@@ -1,8 +1,8 @@
 """PyAV behind the face of a reader: any frames of a file, by seeking to keyframes.
 
-Which stream: the one FFmpeg calls best (largest picture, not a cover image). A request is cut into
-runs: a run starts at a keyframe (or where the decoder stands) and reads on to its last frame.
-Frames that nothing refers to and nobody asked for are not decoded, which changes no other frame.
+A request is cut into runs: a run starts at a keyframe (or where the decoder stands) and reads on to
+its last frame. Frames that nothing refers to and nobody asked for are not decoded, which changes no
+other frame.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import av
 
+from marey.video.container import demuxed, open_stream, plain_cause
 from marey.video.error import VideoError
 from marey.video.index import (
     FrameIndex,
     PacketTable,
-    demuxed,
     file_mark,
     index_from_frames,
     index_from_packets,
@@ -26,7 +26,6 @@ from marey.video.index import (
 )
 from marey.video.picture import UPRIGHT, Image, Painter, Turn, is_sideways, turn_of
 
-Discard = getattr(av.stream, "Discard", None)  # newer than the oldest PyAV we accept
 SKIPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}  # "not referred to" is exact in these
 NEAR = 4  # frames: decoding this few is cheaper than seeking past them
 
@@ -44,9 +43,11 @@ class PyavFile:
         self.source = path
         self.tolerant = tolerant
         self.threads = threads
-        self.extra_lost = 0
         self._painter = Painter()
         self._turn: Turn | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._reset(None)
         self._open()
         try:
             mark = file_mark(path, tolerant)
@@ -59,11 +60,17 @@ class PyavFile:
 
     @property
     def lost(self) -> int:
-        return self.index.lost + self.extra_lost
+        return self.index.lost
 
     @property
-    def codec(self) -> str:
-        return str(self._stream.codec_context.name)
+    def stream_number(self) -> int:
+        return int(self._stream.index)
+
+    @property
+    def turned(self) -> bool:
+        """Whether frames are stored in another orientation than they are shown in."""
+        self.shape  # noqa: B018  decodes a frame if none has been yet
+        return self._turn != UPRIGHT
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,8 +81,7 @@ class PyavFile:
 
     def close(self) -> None:
         """Give back the file and the decoder."""
-        self._packets = None
-        self._spare: dict[int, Any] = {}
+        self._reset(None)
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -104,34 +110,11 @@ class PyavFile:
     # Opening
 
     def _open(self) -> None:
-        self._container: Any = None
-        self._packets: Iterator[Any] | None = None
-        self._spare = {}
-        try:
-            self._container = av.open(self.source, metadata_errors="ignore")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(self.source, "header", plain_cause(error)) from None
-        stream = self._container.streams.best("video")
-        if stream is None:
-            self._container.close()
-            raise VideoError(self.source, "header", "no video stream")
-        self._stream: Any = stream
-        context = stream.codec_context
-        if context is None:
-            self._container.close()
-            raise VideoError(self.source, "header", "no decoder for its video stream")
-        context.thread_type = "AUTO" if self.threads != 1 else "NONE"
-        context.thread_count = self.threads
-        self._quieten_others()
+        self._container, self._stream = open_stream(self.source, self.threads)
+        context = self._stream.codec_context
         self._coded = (context.height, context.width)
         self._skips = context.name in SKIPPABLE
         self._drains = any(n in self._container.format.name for n in ("mp4", "matroska"))
-        self._reset(None)
-
-    def _quieten_others(self) -> None:
-        for other in self._container.streams:
-            if other.index != self._stream.index and Discard is not None:
-                other.discard = Discard.all
 
     def _make_index(self) -> FrameIndex:
         index, table = index_from_packets(self._container, self._stream)
@@ -155,7 +138,7 @@ class PyavFile:
     def _reset(self, packets: Iterator[Any] | None) -> None:
         """Forget where the decoder stands."""
         self._packets = packets
-        self._spare = {}
+        self._spare: dict[int, Any] = {}
         self._skipped: set[int] = set()
         self._reached = -1  # last frame given out
         self._errors = 0
@@ -187,8 +170,7 @@ class PyavFile:
         """All frames from the start, in display order."""
         self._stream.codec_context.skip_frame = "DEFAULT"
         for packet in demuxed(self._container, self._stream):
-            if packet.size:
-                yield from self._decode(packet)
+            yield from self._decode(packet)
         yield from self._decode(None)
 
     def _count_to(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -257,20 +239,20 @@ class PyavFile:
         return True
 
     def _seek(self, key: int) -> bool:
-        """Stand before a keyframe or, where the container cannot be that exact, before an earlier."""
+        """Stand before a keyframe or, where the container is not that exact, an earlier one."""
         pts, dts = (int(v) for v in self.index.keys[key])
-        exact_dts = "mp4" in self._container.format.name
-        for stamp in (dts, pts) if exact_dts else (pts, dts):
+        for stamp in (pts, dts):
             try:
                 self._container.seek(stamp, stream=self._stream)
             except av.error.FFmpegError:
-                return False
+                continue
             packets = demuxed(self._container, self._stream)
-            first = next((p for p in packets if p.size), None)
-            if first is not None and first.is_keyframe and first.pts is not None:
-                if first.pts <= pts:
-                    self._reset(chained(first, packets))
-                    return True
+            first = next((p for p in packets if p.is_keyframe), None)
+            if first is None or first.pts is None or first.pts > pts:
+                continue
+            if first.pts == pts or stamp == dts:
+                self._reset(chained(first, packets))
+                return True
         return False
 
     def _run(self, targets: list[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
@@ -280,15 +262,14 @@ class PyavFile:
         on; the place in the file is lost with it.
         """
         stamps = self.index.stamps
-        assert stamps is not None and self._packets is not None
+        assert stamps is not None
+        assert self._packets is not None
         need = {int(stamps[t]): t for t in targets}
         unfed = set(need) - set(self._spare)
         yield from self._hand_out(list(self._spare.values()), need)
         skips = self._skips and not self.index.decoded
         context = self._stream.codec_context
         for packet in self._packets if need else ():
-            if not packet.size:
-                continue
             useful = not skips or packet.pts in unfed or packet.pts is None
             context.skip_frame = "DEFAULT" if useful else "NONREF"
             if not useful:
@@ -325,9 +306,10 @@ class PyavFile:
         if self.index.decoded:
             raise VideoError(self.source, position, "the file decodes differently every time")
         mark = file_mark(self.source, self.tolerant)
+        assert self.index.stamps is not None
         table = PacketTable(
             self.index.stamps, self.index.keys, self.index.hidden, len(self.index), "missing frame"
-        )  # type: ignore[arg-type]
+        )
         self.index = self._scan(table)
         remember(mark, self.index)
         raise Reindexed
@@ -337,15 +319,3 @@ def chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     """An iterator with one item put back."""
     yield first
     yield from rest
-
-
-def plain_cause(error: BaseException) -> str:
-    """What went wrong, without numbers, paths and log lines of the library."""
-    text = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, IsADirectoryError):
-        return "a folder without images"
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a readable video (invalid data)"
-    return str(text).split(";")[0].strip() or type(error).__name__

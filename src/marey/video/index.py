@@ -8,21 +8,22 @@ header promises) and when a frame that the packets promised never came out of th
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from marey.video.container import demuxed
 from marey.video.error import VideoError
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 NOMINAL_RATE = Fraction(25)
 CACHE_FRAMES = 4_000_000  # frames over all remembered files, 16 bytes each
@@ -110,6 +111,11 @@ def recall(mark: tuple[str, int, int, bool] | None) -> FrameIndex | None:
     return _remembered.get(mark) if mark is not None else None
 
 
+def forget() -> None:
+    """Drop everything remembered about files."""
+    _remembered.clear()
+
+
 def read_packets(container: Any, stream: Any) -> PacketTable:
     """One pass over the packets of a stream, nothing decoded."""
     check = packet_check(stream)
@@ -117,8 +123,6 @@ def read_packets(container: Any, stream: Any) -> PacketTable:
     keys: list[tuple[int, int]] = []
     hidden, doubt = 0, ""
     for packet in demuxed(container, stream):
-        if not packet.size:
-            continue
         pts, dts = packet.pts, packet.dts
         if pts is None:
             doubt = doubt or "packets without time stamps"
@@ -144,22 +148,11 @@ def read_packets(container: Any, stream: Any) -> PacketTable:
 
 
 def promised_frames(container: Any, stream: Any, found: int) -> int:
-    """How many frames the sample table of an MP4 or MOV promises; elsewhere headers say anything."""
+    """Frames in the sample table of an MP4 or MOV; headers elsewhere are not to be trusted."""
     if "mp4" not in container.format.name:
         return found
     entries = getattr(stream, "index_entries", None)
     return max(found, len(entries) if entries is not None else stream.frames)
-
-
-def demuxed(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream up to its end or to the point where the container breaks off."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
-        yield packet
 
 
 def packet_check(stream: Any) -> Any:
@@ -210,9 +203,7 @@ def index_from_frames(
     if not stamps:
         raise VideoError(source, "the first frame", "no frames")
     known = [s for s, _ in stamps if s is not None]
-    rising = len(known) == len(stamps) and all(
-        a < b for a, b in zip(known, known[1:], strict=False)
-    )
+    rising = len(known) == len(stamps) and all(a < b for a, b in itertools.pairwise(known))
     rate = average_rate(stream, np.asarray(known, dtype=np.int64) if rising else None)
     lost = max(errors, table.promised - len(stamps)) if table.promised else errors
     if rising:

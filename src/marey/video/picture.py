@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
@@ -30,6 +30,8 @@ TURNS: dict[tuple[int, int, int, int], Callable[[Image], Image]] = {
 UPRIGHT = (1, 0, 0, 1)
 Turn = tuple[int, int, int, int]
 
+# Full chroma only changes pictures that are scaled or have more than eight bits.
+SCALING = int(Interpolation.BILINEAR) | 0x2000  # SWS_FULL_CHR_H_INT
 _ONE_THREAD = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
 
 
@@ -76,9 +78,10 @@ class Painter:
         """
         height, width = size[::-1] if is_sideways(turn) else size
         rgb = self._convert.reformat(
-            frame, width=width, height=height, format="rgb24", **_ONE_THREAD
+            frame, width=width, height=height, format="rgb24", interpolation=SCALING, **_ONE_THREAD
         )
         plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8, count=plane.line_size * height)
+        memory: Any = plane
+        rows = np.frombuffer(memory, np.uint8, count=plane.line_size * height)
         image = rows.reshape(height, plane.line_size)[:, : width * 3].reshape(height, width, 3)
         return TURNS[turn](image)

@@ -217,7 +217,8 @@ class Video:
                 pixels = torch.empty((len(wanted), *image.shape), dtype=torch.uint8)
                 rows = pixels.numpy()
             rows[row] = image
-        assert pixels is not None and row + 1 == len(wanted)
+        assert pixels is not None, "no frame came and no error either"
+        assert row + 1 == len(wanted)
         return pixels
 
     def _check(self, asked: list[int]) -> None:

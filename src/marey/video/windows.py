@@ -35,7 +35,7 @@ def join_scores(scores: Tensor, windows: Tensor, num_frames: int) -> Tensor:
     """
     if scores.ndim != 2 or windows.ndim != 2 or windows.shape[1] != 2:
         raise ValueError(
-            f"scores {tuple(scores.shape)} and windows {tuple(windows.shape)} must be (N, K), (N, 2)"
+            f"scores {tuple(scores.shape)}, windows {tuple(windows.shape)}; need (N, K) and (N, 2)"
         )
     if len(scores) != len(windows):
         raise ValueError(f"{len(scores)} scores for {len(windows)} windows; give one row each")
