@@ -6,7 +6,6 @@ prints what they return.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -144,11 +143,8 @@ def recipe_beside(weights: str | Path) -> Recipe:
     path = Path(weights)
     if path.is_dir() and (path / "recipe.json").exists():
         return Recipe.read(path / "recipe.json")
-    header = zoo.read_header(path)
-    stored = header.get("recipe")
-    if not stored:
-        return Recipe()
-    return Recipe.from_plain(json.loads(stored) if isinstance(stored, str) else stored)
+    stored = zoo.read_state(path)[1].get("recipe")
+    return Recipe.from_plain(stored) if stored else Recipe()
 
 
 def match_classes(model: nn.Module, items: ItemTable) -> ItemTable:
