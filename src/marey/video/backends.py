@@ -1,7 +1,7 @@
 """Four readers with one face: PyAV, torchcodec, a folder of images, an array.
 
-A reader has ``name``, ``source``, ``index``, ``lost``, ``shape`` (H, W), ``frames(wanted, size)``
-yielding (index, (H, W, 3) view) for increasing indices, and ``close()``.
+The first two have pages of their own, ``decoder`` and ``torchcodec_file``. ``frames`` yields
+(index, (H, W, 3) view) for increasing indices.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ DEFAULT_FPS = 30.0  # of what has no rate of its own: folders and arrays
 class Backend(Protocol):
     """What a reader offers."""
 
-    name: str
     source: str
-    index: FrameIndex
 
+    @property
+    def name(self) -> str: ...
+    @property
+    def index(self) -> FrameIndex: ...
     @property
     def lost(self) -> int: ...
     @property

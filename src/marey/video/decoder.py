@@ -7,6 +7,7 @@ other frame.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,12 @@ class PyavFile:
     @property
     def stream_number(self) -> int:
         return int(self._stream.index)
+
+    @property
+    def bits(self) -> int:
+        """Bits per stored colour value, 0 where the header does not say."""
+        form = self._stream.codec_context.format
+        return max((part.bits for part in form.components), default=0) if form else 0
 
     @property
     def turned(self) -> bool:
@@ -127,9 +134,11 @@ class PyavFile:
         self._reopen()
         self._errors = 0
         index = index_from_frames(self._stream, self._everything(), table, source=self.source)
-        lost = max(index.lost, self._errors)
+        index = replace(index, lost=max(index.lost, self._errors))
+        if index.lost and not self.tolerant:
+            raise VideoError(self.source, "the end", f"{index.lost} frames are missing")
         self._reopen()
-        return replace(index, lost=lost)
+        return index
 
     def _reopen(self) -> None:
         self.close()
@@ -192,21 +201,18 @@ class PyavFile:
         at = 0
         while at < len(wanted):
             end = self._run_end(wanted, at)
-            last_run = end == len(wanted)
-            missing = set(wanted[at:end])
-            for retreat in (0, 1, None):
-                if retreat == 0 and self._can_continue(wanted[at]):
-                    pass
-                elif not self._go_to(min(missing), retreat):
+            for retreat in (0, 1, None):  # a frame that does not come may need an earlier start
+                if not (retreat == 0 and self._can_continue(wanted[at])) and not self._go_to(
+                    wanted[at], retreat
+                ):
                     continue
-                for found, frame in self._run(sorted(missing), drain=not last_run):
-                    missing.discard(found)
-                    yield found, frame
-                if not missing:
+                for found in self._run(wanted[at:end], drain=end < len(wanted)):
+                    at += 1
+                    yield found
+                if at == end:
                     break
             else:
-                self._give_up(min(missing))
-            at = end
+                self._give_up(wanted[at])
 
     def _run_end(self, wanted: Sequence[int], at: int) -> int:
         """One past the last wanted frame that is read without another seek."""
@@ -220,6 +226,8 @@ class PyavFile:
         stamps = self.index.stamps
         if self._packets is None or stamps is None or self._reached < 0:
             return False
+        if int(stamps[target]) in self._spare:
+            return True
         if target <= self._reached or int(stamps[target]) in self._skipped:
             return False
         key = self.index.key_of(target)
@@ -255,63 +263,55 @@ class PyavFile:
                 return True
         return False
 
-    def _run(self, targets: list[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
-        """Read on until every target is out or the file ends.
-
-        ``drain``: ask the decoder for what it holds once the last target is in, instead of reading
-        on; the place in the file is lost with it.
-        """
+    def _run(self, targets: Sequence[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
+        """The targets in order, until all are out, one is passed over, or the file ends."""
         stamps = self.index.stamps
         assert stamps is not None
+        queue = deque((int(stamps[t]), t) for t in targets)
+        for frames in self._batches({stamp for stamp, _ in queue}, drain):
+            for i, frame in enumerate(frames):
+                self._skipped.discard(frame.pts)
+                if frame.pts is None or frame.pts < queue[0][0]:
+                    continue
+                if frame.pts > queue[0][0]:
+                    return
+                self._spare = {f.pts: f for f in frames[i:] if f.pts is not None}
+                self._reached = queue.popleft()[1]
+                yield self._reached, frame
+                if not queue:
+                    return
+
+    def _batches(self, wanted: set[int], drain: bool) -> Iterator[list[Any]]:
+        """What the decoder gives, packet by packet, from where it stands to the end of the file.
+
+        ``drain``: once the last wanted packet is in, ask the decoder for what it holds instead of
+        reading on; the place in the file is lost with it.
+        """
         assert self._packets is not None
-        need = {int(stamps[t]): t for t in targets}
-        unfed = set(need) - set(self._spare)
-        yield from self._hand_out(list(self._spare.values()), need)
+        if self._spare:
+            yield [self._spare[stamp] for stamp in sorted(self._spare)]
+        unfed = wanted - set(self._spare)
         skips = self._skips and not self.index.decoded
         context = self._stream.codec_context
-        for packet in self._packets if need else ():
+        for packet in self._packets:
             useful = not skips or packet.pts in unfed or packet.pts is None
             context.skip_frame = "DEFAULT" if useful else "NONREF"
             if not useful:
                 self._skipped.add(packet.pts)
             unfed.discard(packet.pts)
-            yield from self._hand_out(self._decode(packet), need)
-            if not need:
-                return
+            yield self._decode(packet)
             if not unfed and drain and self._drains:
                 break
-        if need:
-            self._packets = None
-            yield from self._hand_out(self._decode(None), need)
-
-    def _hand_out(self, frames: list[Any], need: dict[int, int]) -> Iterator[tuple[int, Any]]:
-        """Those frames that are needed; later ones are kept for the next request."""
-        due = [frame for frame in frames if frame.pts in need]
-        for frame in frames:
-            self._skipped.discard(frame.pts)
-        if frames:
-            last = max((f.pts for f in due), default=None)
-            self._spare = {
-                f.pts: f for f in frames if f.pts is not None and (last is None or f.pts > last)
-            }
-        for frame in due:
-            self._reached = need.pop(frame.pts)
-            yield self._reached, frame
+        self._packets = None
+        yield self._decode(None)
 
     def _give_up(self, target: int) -> None:
-        """A promised frame does not decode: find out what does, or say so."""
-        position = f"frame {target}, {self.index.times[target]:.3f} s"
-        if not self.tolerant:
-            raise VideoError(self.source, position, "the frame does not decode")
+        """A promised frame did not come out: find out which do."""
         if self.index.decoded:
+            position = f"frame {target}, {self.index.times[target]:.3f} s"
             raise VideoError(self.source, position, "the file decodes differently every time")
-        mark = file_mark(self.source, self.tolerant)
-        assert self.index.stamps is not None
-        table = PacketTable(
-            self.index.stamps, self.index.keys, self.index.hidden, len(self.index), "missing frame"
-        )
-        self.index = self._scan(table)
-        remember(mark, self.index)
+        self.index = self._scan(PacketTable.of(self.index))
+        remember(file_mark(self.source, self.tolerant), self.index)
         raise Reindexed
 
 

@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.floating]
 
 NOMINAL_RATE = Fraction(25)
+EMPTY_PICTURE = 8  # bytes
 CACHE_FRAMES = 4_000_000  # frames over all remembered files, 16 bytes each
 
 
@@ -80,8 +81,14 @@ class PacketTable:
     shown: Ints
     keys: Ints
     hidden: int
-    promised: int
+    promised: int  # 0: nothing can be said
     doubt: str  # empty: trusted
+
+    @staticmethod
+    def of(index: FrameIndex) -> PacketTable:
+        """The table behind an index that proved wrong: its count is worth nothing."""
+        assert index.stamps is not None
+        return PacketTable(index.stamps, index.keys, index.hidden, 0, "missing frames")
 
 
 _remembered: OrderedDict[tuple[str, int, int, bool], FrameIndex] = OrderedDict()
@@ -161,6 +168,8 @@ def packet_check(stream: Any) -> Any:
     H.264 and HEVC in MP4 and Matroska: each unit is preceded by its length, and a chain that does
     not end with the packet is what decoders refuse.
     """
+    if stream.codec_context.name == "mpeg4":
+        return one_picture
     extra = stream.codec_context.extradata
     place = {"h264": 4, "hevc": 21}.get(stream.codec_context.name)
     if place is None or not extra or extra[0] != 1 or len(extra) <= place:
@@ -179,6 +188,15 @@ def packet_check(stream: Any) -> Any:
     return whole
 
 
+def one_picture(packet: Any) -> bool:
+    """Whether an MPEG-4 part 2 packet holds one coded picture.
+
+    XviD and DivX pack a picture and the next into one packet and leave an empty one behind; the
+    stamps of such packets do not tell the order of display.
+    """
+    return packet.size > EMPTY_PICTURE and bytes(packet).count(b"\0\0\1\xb6") == 1
+
+
 def index_from_packets(container: Any, stream: Any) -> tuple[FrameIndex | None, PacketTable]:
     """The index that the packets give, or None where they are in doubt."""
     table = read_packets(container, stream)
@@ -193,26 +211,30 @@ def index_from_packets(container: Any, stream: Any) -> tuple[FrameIndex | None, 
 
 
 def index_from_frames(
-    stream: Any, frames: Iterable[Any], table: PacketTable, *, source: str, errors: int = 0
+    stream: Any, frames: Iterable[Any], table: PacketTable, *, source: str
 ) -> FrameIndex:
     """The index of the frames that really come out of the decoder, in their order.
 
     Raises VideoError when there are none.
     """
-    stamps = [(frame.pts, bool(frame.key_frame)) for frame in frames]
+    stamps = [frame.pts for frame in frames]
     if not stamps:
         raise VideoError(source, "the first frame", "no frames")
-    known = [s for s, _ in stamps if s is not None]
+    known = [stamp for stamp in stamps if stamp is not None]
     rising = len(known) == len(stamps) and all(a < b for a, b in itertools.pairwise(known))
     rate = average_rate(stream, np.asarray(known, dtype=np.int64) if rising else None)
-    lost = max(errors, table.promised - len(stamps)) if table.promised else errors
+    lost = max(table.promised - len(stamps), 0)
     if rising:
         array = np.asarray(known, dtype=np.int64)
         return FrameIndex(
             times=array * float(stream.time_base), stamps=array, keys=table.keys, rate=rate,
             decoded=True, lost=lost, hidden=table.hidden,
         )  # fmt: skip
-    times = filled_times([s for s, _ in stamps], float(stream.time_base or 0), float(rate))
+    times: Floats
+    if known and len(known) == len(stamps):
+        times = np.sort(np.asarray(known)) * float(stream.time_base)
+    else:
+        times = filled_times(stamps, float(stream.time_base or 0), float(rate))
     return FrameIndex(
         times=times,
         stamps=None,

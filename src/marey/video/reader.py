@@ -17,6 +17,7 @@ from marey.types import Clip
 from marey.video.backends import DEFAULT_FPS, ArrayFrames, Backend, ImageFolder
 from marey.video.decoder import PyavFile, Reindexed
 from marey.video.error import VideoError, VideoWarning
+from marey.video.torchcodec_file import TorchcodecFile
 
 Source = str | Path | NDArray[Any] | Tensor
 
@@ -27,18 +28,27 @@ def open_video(
     backend: Literal["auto", "pyav", "torchcodec"] = "auto",
     tolerant: bool = True,
     fps: float | None = None,
+    threads: int = 1,
 ) -> Video:
     """Open a video for reading.
 
     ``source``: a video file, a folder of images, an array (T, H, W, 3) uint8 or a tensor
     (T, 3, H, W) uint8. ``fps`` is for folders and arrays, which have no rate of their own
     (default 30). ``tolerant``: a damaged file gives the frames it has, with a warning, and
-    ``Video.lost`` counts the others; otherwise the first damage raises.
+    ``Video.lost`` counts the others; otherwise the first damage raises. ``threads``: decoding
+    threads, 0 for one per core; one is right inside loader workers.
+
+    ``backend``: "auto" is PyAV, which decodes the same pixels as torchcodec from the same FFmpeg
+    and spends no more time on it (``benchmarks/decode.py``), as it leaves out frames that nothing
+    refers to. "torchcodec" uses that where its probe decode worked and the file is an ordinary
+    one; ``Video.backend`` says which is at work.
 
     Raises VideoError for what cannot be read, ValueError for arguments that make no sense.
     """
     if backend not in ("auto", "pyav", "torchcodec"):
         raise ValueError(f"backend is {backend!r}; choose 'auto', 'pyav' or 'torchcodec'")
+    if threads < 0:
+        raise ValueError(f"threads is {threads}, must be 1 or more, or 0 for one per core")
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps is {fps!r}, must be a positive number")
     if isinstance(source, (np.ndarray, Tensor)):
@@ -48,7 +58,8 @@ def open_video(
         return Video(ImageFolder(path, fps=fps or DEFAULT_FPS, tolerant=tolerant))
     if fps is not None:
         raise ValueError(f"fps={fps:g} was given for the file {path}, which has a rate of its own")
-    return Video(PyavFile(path, tolerant=tolerant))
+    kind = TorchcodecFile if backend == "torchcodec" else PyavFile
+    return Video(kind(path, tolerant=tolerant, threads=threads))
 
 
 class Video:
@@ -188,20 +199,21 @@ class Video:
     def _chunks(self, frames: int, size: tuple[int, int] | None, start: int) -> Iterator[Clip]:
         pixels: list[Tensor] = []
         times: list[float] = []
-        shown = float(self._backend.index.times[start])
         while start < self.num_frames:
+            due = float(self._backend.index.times[start])
             try:
                 for i, image in self._backend.frames(range(start, self.num_frames), size):
                     pixels.append(torch.from_numpy(np.array(image)))
                     times.append(float(self._backend.index.times[i]))
+                    start = i + 1
                     if len(pixels) == frames:
                         yield self._clip(pixels, times)
                         pixels, times = [], []
-                    shown, start = float(self._backend.index.times[i]), i + 1
-                break
+                    if start < self.num_frames:
+                        due = float(self._backend.index.times[start])
             except Reindexed:
                 self._warn()
-                start = int(np.searchsorted(self._backend.index.times, shown, side="right"))
+                start = int(np.searchsorted(self._backend.index.times, due - 1e-9))
         if pixels:
             yield self._clip(pixels, times)
 
@@ -235,7 +247,7 @@ class Video:
         if self.lost and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self.source}: {self.lost} frames are missing or damaged, {self.num_frames} left",
+                f"{self.source}: frames missing or damaged: {self.lost}, left: {self.num_frames}",
                 VideoWarning,
                 stacklevel=3,
             )
