@@ -82,7 +82,7 @@ def appearance(setting: Setting, name: str) -> Stage:
     motion = action.motion(rng.uniform() + action.rate * setting.times)
     motion["yaw"] = motion["yaw"] + yaw
     actor = stage.enter(look_of(setting, "actor", clothing=dress), motion, place)
-    hold(stage, actor, place, kind, "l" if yaw >= 0 else "r")
+    hold(stage, actor, place, kind, "r" if yaw >= 0 else "l")
     stage.dress(actor, motion, place)
     return stage
 

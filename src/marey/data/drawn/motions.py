@@ -160,7 +160,7 @@ def turn(cycle: np.ndarray) -> Pose:
 def clap(cycle: np.ndarray) -> Pose:
     """A function of the cosine alone, so that its speed cannot be told from its frames."""
     apart = 0.5 + 0.5 * np.cos(2 * np.pi * cycle)
-    return pose(len(cycle), arm_swing=82.0, arm_raise=-14 + 62 * apart, leg_raise=4.0)
+    return pose(len(cycle), arm_swing=78.0, arm_raise=-12 + 76 * apart, leg_raise=4.0)
 
 
 def swing(cycle: np.ndarray) -> Pose:
@@ -205,7 +205,7 @@ FINE: dict[str, Action] = {
 }
 RHYTHMIC: dict[str, Action] = {
     "wave": Action(swing, 0.0, (0, 30)),
-    "clap": Action(clap, 0.0, (25, 60)),
+    "clap": Action(clap, 0.0, (0, 25)),
     "bounce": Action(bounce, 0.0, (40, 70)),
 }
 SHORT: dict[str, Action] = {

@@ -16,6 +16,7 @@ import numpy as np
 WORLD_VERSION = 1
 SPLITS = ("train", "val", "test")
 POOL = 90  # figures, textures and skins in the world; a third of each per split
+HUES = (0.0, 0.03, 0.07, 0.11, 0.15, 0.28, 0.38, 0.47, 0.54, 0.59, 0.64, 0.76, 0.85, 0.93)
 CLOTHING = ("plain", "striped", "coat")
 SKINS = ((0.98, 0.84, 0.72), (0.91, 0.72, 0.56), (0.76, 0.55, 0.40), (0.55, 0.37, 0.26))
 HAIRS = ((0.16, 0.12, 0.10), (0.36, 0.22, 0.12), (0.62, 0.45, 0.20), (0.45, 0.45, 0.47))
@@ -73,6 +74,15 @@ class PropSkin:
     second: Colour
 
 
+def vivid(rng: np.random.RandomState) -> Colour:
+    """A colour for clothes and props, spread evenly over what the eye tells apart."""
+    hue = HUES[rng.randint(len(HUES))] + rng.uniform(-0.015, 0.015)
+    green = max(0.0, 1.0 - abs(hue - 0.33) / 0.12)  # full greens glare
+    return colour(
+        hue, rng.uniform(0.62, 0.88) - 0.15 * green, rng.uniform(0.68, 0.95) - 0.2 * green
+    )
+
+
 def colour(hue: float, saturation: float, value: float) -> Colour:
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
     return (float(red), float(green), float(blue))
@@ -82,8 +92,7 @@ def colour(hue: float, saturation: float, value: float) -> Colour:
 def figure_look(number: int) -> FigureLook:
     """Figure ``number`` of the world."""
     rng = stream("figure", number)
-    hue = rng.uniform()
-    shirt = colour(hue, rng.uniform(0.6, 0.9), rng.uniform(0.7, 0.98))
+    shirt = vivid(rng)
     dark = rng.uniform() < 0.6
     legs = colour(rng.uniform(0.5, 0.75), rng.uniform(0.3, 0.7), rng.uniform(0.2, 0.35))
     pale = colour(rng.uniform(0.05, 0.15), rng.uniform(0.1, 0.35), rng.uniform(0.8, 0.92))
@@ -92,7 +101,7 @@ def figure_look(number: int) -> FigureLook:
         skin=SKINS[rng.randint(len(SKINS))],
         hair=HAIRS[rng.randint(len(HAIRS))],
         shirt=shirt,
-        second=(0.96, 0.95, 0.9) if rng.uniform() < 0.6 else colour(hue + 0.5, 0.7, 0.35),
+        second=(0.96, 0.95, 0.9) if rng.uniform() < 0.6 else colour(rng.uniform(), 0.6, 0.3),
         trousers=legs if dark else pale,
         shoes=colour(rng.uniform(), 0.5, rng.uniform(0.12, 0.3)),
         clothing=CLOTHING[rng.randint(len(CLOTHING))],
@@ -108,7 +117,7 @@ def figure_look(number: int) -> FigureLook:
 def prop_skin(number: int) -> PropSkin:
     """Skin ``number`` of the world."""
     rng = stream("skin", number)
-    hue = rng.uniform()
-    first = colour(hue, rng.uniform(0.65, 0.95), rng.uniform(0.65, 0.95))
-    second = colour(hue + rng.uniform(0.3, 0.7), rng.uniform(0.2, 0.8), rng.uniform(0.8, 1.0))
+    first = vivid(rng)
+    hue = colorsys.rgb_to_hsv(*first)[0] + rng.uniform(0.3, 0.7)
+    second = colour(hue, rng.uniform(0.1, 0.6), rng.uniform(0.85, 1.0))
     return PropSkin(number=number, first=first, second=second)

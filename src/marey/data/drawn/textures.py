@@ -12,7 +12,7 @@ from marey.data.drawn.film import Film
 from marey.data.drawn.stage import Setting, Stage
 
 CLASSES = ("translation", "rotation", "zoom")
-SIDE = 256  # of a texture, which repeats beyond it
+SIDE = 256  # height of a texture, twice as wide, which repeats beyond its edges
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Sheet:
         low = np.floor(points).astype(int)
         fx, fy = np.moveaxis((points - low).astype(np.float32), -1, 0)[..., None]
         x, y = np.moveaxis(low, -1, 0)
-        x0, x1, y0, y1 = x % SIDE, (x + 1) % SIDE, y % SIDE, (y + 1) % SIDE
+        x0, x1, y0, y1 = x % (2 * SIDE), (x + 1) % (2 * SIDE), y % SIDE, (y + 1) % SIDE
         above = self.picture[y0, x0] * (1 - fx) + self.picture[y0, x1] * fx
         below = self.picture[y1, x0] * (1 - fx) + self.picture[y1, x1] * fx
         return above * (1 - fy) + below * fy
 
 
 def texture(number: int, name: str) -> np.ndarray:
-    """A colourful noise texture (SIDE, SIDE, 3) float32 0-255 of the split's pool, repeating."""
+    """A colourful noise texture (SIDE, 2 SIDE, 3) float32 0-255 of the split's pool, repeating."""
     rng = pools.stream("weave", number, name)
     low = np.asarray(pools.colour(rng.uniform(), 0.6, 0.35), np.float32)
     high = np.asarray(pools.colour(rng.uniform(), 0.5, 0.95), np.float32)
-    noise = value_noise((SIDE, SIDE), 8, 4, rng, repeats=True) * 1.2
+    noise = value_noise((SIDE, 2 * SIDE), 8, 4, rng, repeats=True) * 1.2
     share = np.clip(0.5 + noise, 0, 1)[..., None]
     return (low * (1 - share) + high * share) * np.float32(255.0)
 
