@@ -199,13 +199,15 @@ class ItemTable:
         for name in ("classes", "root", "context_s", "fps"):
             setattr(self, name, state[name])
         if "file" in state:
-            source: Any = pa.memory_map(state["file"])
+            self._adopt(_mapped(state["file"]))
         else:
-            source = pa.py_buffer(state["bytes"])
-        self._adopt(pa.ipc.open_file(source).read_all())
+            self._adopt(pa.ipc.open_file(pa.py_buffer(state["bytes"])).read_all())
 
     def _share(self) -> Path:
-        """The columns as a file that spawned workers map; it goes when this table does."""
+        """The columns as a file that spawned workers map; it goes when this table does.
+
+        From then on this process maps it too, so that the pages exist once on the machine.
+        """
         if self._shared is None:
             folder = tempfile.mkdtemp(prefix="marey-items-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -215,6 +217,7 @@ class ItemTable:
                 pa.ipc.new_file(sink, self._table.schema) as writer,
             ):
                 writer.write_table(self._table)
+            self._adopt(_mapped(str(path)))
             self._shared = path
         return self._shared
 
@@ -257,6 +260,14 @@ class DataSet:
         """The same rows numbered by another list of classes; see ``ItemTable.relabel``."""
         moved = {name: items.relabel(classes) for name, items in self.splits.items()}
         return replace(self, splits=moved, classes=tuple(classes))
+
+
+def _mapped(path: str) -> pa.Table:
+    """The table of an Arrow file, its pages mapped and present."""
+    with pa.memory_map(path) as source:
+        np.frombuffer(source.read_buffer(), np.uint8)[::4096].max(initial=0)
+        source.seek(0)
+        return pa.ipc.open_file(source).read_all()
 
 
 def class_places(ours: Sequence[str], theirs: Sequence[str]) -> list[int | None]:

@@ -33,6 +33,9 @@ from marey.data.sources.labels import (
 from marey.data.table import DataSet, ItemTable, build_table
 
 
+_FIRST = 64  # lines looked at before all are
+
+
 def read_header(path: Path) -> tuple[list[str], str]:
     """Column names of the first line and the separator; no names without a ``path`` column."""
     with path.open("rb") as file:
@@ -171,17 +174,21 @@ def _split_lines(path: Path) -> tuple[Any, Any | None]:
             f"{path}: {lines[row].as_py()!r} has no label; every line is 'path label', or none is"
         )
     paths, labels = pairs
-    second = _rsplit_space(paths)
-    if second is not None and _all_integers(second[1]) and _prefers(second[0], paths, path.parent):
-        paths = second[0]
+    if _is_third(_rsplit_space(paths.slice(0, _FIRST)), paths, path.parent):
+        second = _rsplit_space(paths)
+        if _is_third(second, paths, path.parent):
+            assert second is not None
+            paths = second[0]
     return _unquote(paths), labels
 
 
 def _names_files(lines: Any) -> bool:
     """Whether every line ends as a video's name does, so that there is no label after it."""
     pattern = "(" + "|".join(re.escape(e) for e in sorted(VIDEO_ENDINGS)) + ')"?$'
-    first = pc.match_substring_regex(lines.slice(0, 1), pattern, ignore_case=True)
-    return _all(first) and _all(pc.match_substring_regex(lines, pattern, ignore_case=True))
+    return all(
+        _all(pc.match_substring_regex(part, pattern, ignore_case=True))
+        for part in (lines.slice(0, _FIRST), lines)
+    )
 
 
 def _rsplit_space(lines: Any) -> tuple[Any, Any] | None:
@@ -192,14 +199,12 @@ def _rsplit_space(lines: Any) -> tuple[Any, Any] | None:
     return pc.utf8_rtrim_whitespace(pc.list_element(parts, 0)), pc.list_element(parts, 1)
 
 
-def _prefers(short: Any, whole: Any, root: Path) -> bool:
-    """Three columns rather than a path that ends in a number: unless only the latter exists."""
-    first_whole = root / _unquote(whole)[0].as_py()
-    return (root / _unquote(short)[0].as_py()).exists() or not first_whole.exists()
-
-
-def _all_integers(values: Any) -> bool:
-    return _all(pc.match_substring_regex(values, r"^-?\d+$"))
+def _is_third(split: tuple[Any, Any] | None, whole: Any, root: Path) -> bool:
+    """Three columns (an ignored number in the middle) rather than paths that end in a number."""
+    if split is None or not _all(pc.match_substring_regex(split[1], r"^-?\d+$")):
+        return False
+    first_whole = root / _unquote(whole.slice(0, 1))[0].as_py()
+    return (root / _unquote(split[0].slice(0, 1))[0].as_py()).exists() or not first_whole.exists()
 
 
 def _all(mask: Any) -> bool:
@@ -207,6 +212,8 @@ def _all(mask: Any) -> bool:
 
 
 def _unquote(paths: Any) -> Any:
+    if not pc.any(pc.starts_with(paths, '"')).as_py():
+        return paths
     return pc.replace_substring_regex(paths, r'^"(.*)"$', r"\1")
 
 
@@ -225,7 +232,8 @@ def _read_raw_lines(path: Path) -> pa.ChunkedArray:
     if path.stat().st_size == 0:
         return pa.chunked_array([pa.array([], pa.string())])
     column = _trim(_arrow_csv(path, options).column("line"))
-    return column.filter(pc.not_equal(column, ""))
+    blank = pc.equal(column, "")
+    return column.filter(pc.invert(blank)) if pc.any(blank).as_py() else column
 
 
 def _read_checked(path: Path) -> pa.Table:
