@@ -60,7 +60,7 @@ class DataPreview:
     classes: int = 12
     """at most so many classes"""
     split: str = ""
-    """split to look at; default the first"""
+    """split to look at; default train, else the first"""
     where: UseAppendAction[tuple[str, ...]] = ()
     """COLUMN=VALUE: only such rows of a list"""
     context: float = 0.0

@@ -36,10 +36,12 @@ def preview_sheet(
         raise ValueError(
             f"clips {clips}, frames {frames}, classes {classes}: each must be 1 or more"
         )
-    items = data.split(split) if split else next(iter(data.splits.values()))
+    wanted = split or ("train" if "train" in data.splits else next(iter(data.splits)))
+    items = data.split(wanted)
+    counts = items.label_counts()
     failures: list[Failure] = []
     plates: list[Image.Image] = []
-    for number, name in list(enumerate(items.classes))[:classes]:
+    for number in np.flatnonzero(counts)[:classes].tolist():
         strips = []
         for item in _rows_of(items, number):
             if len(strips) == clips:
@@ -48,7 +50,7 @@ def preview_sheet(
                 strips.append(_strip(item, frames))
             except VideoError as error:
                 failures.append(Failure(item.video, error.cause))
-        plates += [_heading(f"{name}  ({items.label_counts()[number]} clips)"), *strips]
+        plates += [_heading(f"{items.classes[number]}  ({counts[number]} in {wanted!r})"), *strips]
     if not any(plate.height > HEADING for plate in plates):
         raise ValueError(f"no clip of {data.address} could be read; see 'marey data check'")
     picture = io.BytesIO()
