@@ -19,6 +19,8 @@ def start_resnet(network: nn.Module, *, head_std: float = 0.01) -> None:
     Source: C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, and the
     authors' code; P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the zero scale.
     """
+    if next(network.parameters()).is_meta:
+        return  # nothing to draw into
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

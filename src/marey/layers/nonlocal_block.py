@@ -3,7 +3,7 @@
     y_i = sum_j f(x_i, x_j) g(x_j) / C(x),  z = norm(out(y)) + x
 
     step          shape for a 1024-wide map of 4x14x14, pool (1, 2, 2)
-    query         1 784 512
+    query         1 512 784
     key           1 512 196
     affinity      1 784 196
     out           1 1024 4 14 14
@@ -18,7 +18,8 @@ Differs: the embedded Gaussian is scaled by d^-0.5, as the authors' code does an
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -82,16 +83,17 @@ class NonLocal(nn.Module):
             query, key = x.flatten(2), pooled.flatten(2)  # (B, C, M), (B, C, N)
         else:
             query, key = self.theta(x).flatten(2), self.phi(pooled).flatten(2)
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            weight = self._weights(query.float(), key.float())  # (B, M, N)
-            found = torch.bmm(value.float(), weight.transpose(1, 2))  # (B, D, M)
+        wide = torch.promote_types(query.dtype, torch.float32)
+        with _without_autocast(x):
+            weight = self._weights(query.to(wide), key.to(wide))  # (B, M, N)
+            found = torch.bmm(value.to(wide), weight.transpose(1, 2))  # (B, D, M)
         found = found.to(value.dtype).unflatten(2, x.shape[2:])
         return x + self.norm(self.out(found))
 
     def _weights(self, query: Tensor, key: Tensor) -> Tensor:
         """How much position j counts for position i, (B, M, N)."""
         if self.pairwise == "concatenation":
-            of_query, of_key = self.pair.weight.float().flatten(1).chunk(2, dim=1)  # (1, D) each
+            of_query, of_key = self.pair.weight.flatten(1).chunk(2, dim=1)  # (1, D) each
             pair = (of_query @ query).transpose(1, 2) + of_key @ key
             return F.relu(pair) / key.shape[2]
         affinity = torch.bmm(query.transpose(1, 2), key)
@@ -100,3 +102,11 @@ class NonLocal(nn.Module):
         if self.pairwise == "embedded_gaussian":
             affinity = affinity * query.shape[1] ** -0.5
         return affinity.softmax(dim=2)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Matrix products as they are written, where autocast would narrow them."""
+    kind = x.device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(device_type=kind, enabled=False)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from marey.zoo.classes import class_names as class_names
     from marey.zoo.files import read_state as read_state
     from marey.zoo.inflation import inflate as inflate
+    from marey.zoo.recognition import recognise as recognise
     from marey.zoo.registry import build as build
     from marey.zoo.registry import card as card
     from marey.zoo.registry import config_of as config_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from marey.zoo.registry import spec_of as spec_of
     from marey.zoo.weights import convert as convert
     from marey.zoo.weights import load as load
-    from marey.zoo.weights import recognise as recognise
     from marey.zoo.weights import save as save
 
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "spec_of": "registry",
     "convert": "weights",
     "load": "weights",
-    "recognise": "weights",
+    "recognise": "recognition",
     "save": "weights",
 }
 

@@ -53,6 +53,7 @@ class Family:
     network: str
     cards: Mapping[str, Card]
     layouts: Mapping[str, NameRule]
+    shapeless: tuple[str, ...] = ()  # fields of the configuration that change no tensor's shape
 
 
 @dataclass(frozen=True)

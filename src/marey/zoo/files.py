@@ -1,8 +1,7 @@
 """Reading and writing files of weights. Nothing in a file is ever executed.
 
 Told apart by their first bytes, not their names: safetensors, torch archives (``weights_only``),
-and the Python-2 pickles of Caffe2, read by an unpickler that can make nothing but arrays and plain
-containers.
+and the Python-2 pickles of Caffe2 (``pickles``).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections import OrderedDict
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marey.zoo.pickles import ArrayUnpickler, PickledArray
+
 State = dict[str, Tensor]
 NESTED = ("model_state", "model_state_dict", "state_dict", "blobs", "model")
-TRAINING = ("_momentum", "lr", "model_iter")
+TRAINING = re.compile(r"(^|_)(momentum|lr|model_iter)(_|$)")  # what Caffe2 keeps for training
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -35,14 +36,15 @@ def read_state(path: str | Path) -> tuple[State, dict[str, Any]]:
     path = _resolve(Path(path))
     with path.open("rb") as file:
         start = file.read(16)
+    length = int.from_bytes(start[:8], "little")
     try:
+        if start[8:9] == b"{" and 8 + length <= path.stat().st_size:
+            return _read_safetensors(path)
         if start[:2] == b"PK" or start.startswith(LEGACY_TORCH):
             return _flatten(_read_torch(path), path)
         if start[:1] == b"\x80" or start[:1] in b"(}c]":
             with path.open("rb") as file:
                 return _flatten(ArrayUnpickler(file, encoding="latin1").load(), path)
-        if len(start) > 8 and start[8:9] == b"{":
-            return _read_safetensors(path)
     except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as weights: {_first_line(error)}") from None
     except (KeyError, IndexError, UnicodeDecodeError, OverflowError, MemoryError) as error:
@@ -88,82 +90,6 @@ def write_published(path: str | Path, state: Mapping[str, Tensor], layout: str) 
     return path
 
 
-class _Made:
-    """A callable without attributes, so that nothing in a pickle can be hung on it."""
-
-    __slots__ = ()
-
-
-class _Array(_Made):
-    """An empty array of the plain class, to be filled by the pickle's own next step."""
-
-    def __call__(self, kind: object, shape: object, typecode: object) -> np.ndarray:
-        if not isinstance(kind, _ArrayType):
-            raise pickle.UnpicklingError("a pickled array is of a class other than ndarray")
-        return np.ndarray.__new__(np.ndarray, (0,), dtype="b")
-
-
-class _ArrayType(_Made):
-    """Stands for the class ndarray, which the pickle only names."""
-
-
-class _Number(_Made):
-    """One number of a plain type."""
-
-    def __call__(self, dtype: np.dtype, raw: object = b"") -> Any:
-        data = raw.encode("latin1") if isinstance(raw, str) else raw
-        if not isinstance(data, bytes):
-            raise pickle.UnpicklingError("a pickled number holds no bytes")
-        return np.frombuffer(data, dtype=dtype, count=1)[0].item()
-
-
-class _DataType(_Made):
-    """A type of plain numbers, always a fresh copy."""
-
-    def __call__(self, code: object, align: bool = False, copy: bool = True) -> np.dtype:
-        dtype = np.dtype(str(code)) if isinstance(code, (str, bytes)) else None
-        if dtype is None or dtype.kind not in "biufcSU":
-            raise pickle.UnpicklingError(f"a pickled array holds {code!r}, not plain numbers")
-        return np.dtype(dtype, copy=True)  # type: ignore[call-overload]
-
-
-class _Latin(_Made):
-    """Bytes spelt as text, as Python 3 writes them into old pickles."""
-
-    def __call__(self, text: str, encoding: str = "latin1") -> bytes:
-        if encoding.replace("-", "").replace("_", "") not in ("latin1", "iso88591"):
-            raise pickle.UnpicklingError(f"bytes in a pickle are spelt in {encoding!r}")
-        return text.encode("latin1")
-
-
-ALLOWED: dict[tuple[str, str], Any] = {
-    **{
-        (f"numpy.{core}.multiarray", name): made
-        for core in ("core", "_core")
-        for name, made in (("_reconstruct", _Array()), ("scalar", _Number()))
-    },
-    ("numpy", "ndarray"): _ArrayType(),
-    ("numpy", "dtype"): _DataType(),
-    ("_codecs", "encode"): _Latin(),
-    ("collections", "OrderedDict"): OrderedDict,
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Makes numpy arrays, numbers, text, lists, tuples and dictionaries, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it wants to build {module}.{name}, and only arrays and plain containers may be "
-                f"built; save the weights again as arrays"
-            )
-        return ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside the file")
-
-
 def _resolve(path: Path) -> Path:
     if path.is_dir():
         for name in ("weights.safetensors", "weights_last.safetensors"):
@@ -189,6 +115,13 @@ def _read_torch(path: Path) -> Any:
             if "mmap" not in str(error):
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            wanted = re.search(r"(?:GLOBAL|global:?) ([\w.]+)", str(error))
+            what = wanted.group(1) if wanted else "more than tensors"
+            raise pickle.UnpicklingError(
+                f"it wants to build {what}, and only tensors and plain containers may be built; "
+                f"save the weights again as tensors"
+            ) from None
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
@@ -224,8 +157,10 @@ def as_tensors(content: Mapping[Any, Any]) -> State:
     """Arrays and tensors by name as tensors; what Caffe2 keeps for training is left out."""
     state: State = {}
     for name, value in content.items():
-        if not isinstance(name, str) or name.endswith(TRAINING[0]) or name in TRAINING:
+        if not isinstance(name, str) or TRAINING.search(name):
             continue
+        if isinstance(value, PickledArray):
+            value = value.array
         if isinstance(value, Tensor):
             state[name] = value.detach()
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from marey.zoo.files import as_tensors
 from marey.zoo.names import COUNT, fit, tidy
+from marey.zoo.published.resnet_names import caffe2, pyslowfast
 
 BLOCK = re.compile(r"(?:trunk|slow)\.res(\d)\.blocks\.(\d+)\.(a|b|c|shortcut)\.(conv|norm)\.(\w+)")
 STEM = re.compile(r"(?:trunk|slow)\.stem\.(conv|norm)\.(\w+)")
@@ -19,8 +21,7 @@ STEM = re.compile(r"(?:trunk|slow)\.stem\.(conv|norm)\.(\w+)")
 
 @dataclass(frozen=True)
 class Inflation:
-    """What an inflation did: our tensors that were filled, those left as they were, and their own
-    tensors that found no place (the image classifier)."""
+    """Our tensors that were filled, those left at their start, and theirs that found no place."""
 
     loaded: tuple[str, ...]
     left: tuple[str, ...]
@@ -46,37 +47,45 @@ def torchvision_name(name: str) -> str | None:
 
 @torch.no_grad()
 def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
-    """Fill a C2D, I3D, Slow or SlowFast from an ImageNet ResNet of torchvision's tensor names.
+    """Fill a C2D, I3D, Slow or SlowFast from an ImageNet ResNet, of the same depth.
 
-    Every kernel is repeated along T and divided by T, so that a still clip gives what the image
-    gave. SlowFast fills its slow pathway only, and stages that take in the fast one keep their
-    start. Non-local blocks and the classifier keep their start too. Raises ValueError when nothing
-    fits, or a kernel that should fit has another shape.
+    The image network may have the tensor names of torchvision, PySlowFast or Caffe2. Every kernel
+    is repeated along T and divided by T, so that a still clip gives what the image gave. SlowFast
+    fills its slow pathway; its convolutions that take in the fast maps, non-local blocks and every
+    classifier keep their start. Raises ValueError when nothing fits, or a kernel that should fit
+    has another shape.
     """
     source = tidy(as_tensors(state2d))
     own = model.state_dict()
-    filled, used, unfit = {}, set(), []
-    for name, value in own.items():
-        theirs = torchvision_name(name)
+    body = [name for name in own if STEM.fullmatch(name) or BLOCK.fullmatch(name)]
+    rules: tuple[Callable[[str], str | None], ...] = (
+        torchvision_name,
+        partial(pyslowfast, config=None),
+        partial(caffe2, config=None),
+    )
+    tables = [{name: rule(name) for name in body} for rule in rules]
+    table = max(tables, key=lambda names: len(set(names.values()) & set(source)))
+    filled: dict[str, Tensor] = {}
+    unfit = []
+    for name, theirs in table.items():
         if theirs is None or theirs not in source:
             continue
-        fitted = _fit2d(source[theirs], tuple(value.shape))
-        if fitted is None:
-            unfit.append(f"{theirs} {tuple(source[theirs].shape)} for {tuple(value.shape)}")
-            continue
-        filled[name] = fitted.to(value.dtype)
-        used.add(theirs)
-    joined = any(name.startswith("laterals.") for name in own)
-    if not filled or (unfit and not joined):
+        fitted = fit(source[theirs], tuple(own[name].shape))
+        if fitted is not None:
+            filled[name] = fitted
+        elif not _joins(name, model):
+            unfit.append(f"{theirs} {tuple(source[theirs].shape)} for {tuple(own[name].shape)}")
+    if unfit or not filled:
         trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
-        raise ValueError(f"the image network does not inflate: {trouble}; take the same depth")
+        raise ValueError(f"the image network does not inflate: {trouble}; take one of this depth")
     for name, value in filled.items():
         own[name].copy_(value)
-    kept = [n for n in own if n not in filled and not n.endswith(COUNT)]
-    return Inflation(tuple(filled), tuple(kept), tuple(n for n in source if n not in used))
+    used = {table[name] for name in filled}
+    left = [name for name in own if name not in filled and not name.endswith(COUNT)]
+    return Inflation(tuple(filled), tuple(left), tuple(n for n in source if n not in used))
 
 
-def _fit2d(value: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor | None:
-    if value.dim() == 4 and len(shape) == 5:
-        value = value.unsqueeze(2)
-    return fit(value, shape)
+def _joins(name: str, model: nn.Module) -> bool:
+    """Whether a kernel of a two-pathway network also reads the fast maps."""
+    two = any(child == "laterals" for child, _ in model.named_children())
+    return two and re.search(r"blocks\.0\.(a|shortcut)\.conv", name) is not None

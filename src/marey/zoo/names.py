@@ -117,7 +117,7 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     """``value`` in ``shape``, or None. A kernel without time is repeated and divided by T."""
     if _trim(value.shape) == _trim(shape):
         return value.reshape(shape)
-    if len(shape) != 5 or shape[2] == 1:
+    if len(shape) != 5:
         return None
     if value.dim() == 4 and tuple(value.shape) == shape[:2] + shape[3:]:
         value = value.unsqueeze(2)

@@ -1,27 +1,28 @@
-"""Weights into networks and back: load, save, recognise, convert."""
+"""Weights into networks and back: load, save, convert."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from marey.config import from_plain, nearest, to_plain
 from marey.types import ClipSpec
 from marey.zoo.classes import class_names
 from marey.zoo.files import State, as_tensors, read_state, write_own, write_published
-from marey.zoo.names import (
-    Shapes,
-    export_state,
-    import_state,
-    published_names,
-    shapes_match,
-    tidy,
+from marey.zoo.names import export_state, import_state, published_names, tidy
+from marey.zoo.recognition import (
+    HEAD,
+    MAREY,
+    classes_in,
+    only_variant,
+    shapes_of,
+    shared_names,
+    with_classes,
 )
 from marey.zoo.registry import (
     HOMES,
@@ -30,13 +31,9 @@ from marey.zoo.registry import (
     config_of,
     construct,
     family_of,
-    list_models,
     spec_of,
     split_name,
 )
-
-HEAD = "head.projection.weight"
-MAREY = "marey"
 
 
 def load(
@@ -67,7 +64,7 @@ def load(
     if "variant" in header:
         return _load_own(name, state, header, num_classes, fields, where)
     state = tidy(state)
-    name = name or _only(state, where)
+    name = name or only_variant(state, header, where)
     return _load_published(name, state, num_classes, fields, where)
 
 
@@ -97,27 +94,6 @@ def save(
         "extra": to_plain(extra) if extra is not None else None,
     }
     return write_own(path, model.state_dict(), header)
-
-
-def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The (variant, layout) pairs whose names and shapes are exactly those of a state.
-
-    Where some agree in the number of classes they were published with, only those are given.
-    """
-    tensors = tidy(as_tensors(state))
-    exact: list[tuple[str, str]] = []
-    other: list[tuple[str, str]] = []
-    for variant in list_models():
-        for layout in (*family_of(variant).layouts, MAREY):
-            signature = _signature(variant, layout)
-            if signature is None:
-                continue
-            names, shapes = signature
-            classes = _classes_in(tensors, names)
-            published = shapes[HEAD][0]
-            if classes and shapes_match(tensors, names, _with_classes(shapes, classes)):
-                (exact if classes == published else other).append((variant, layout))
-    return exact or other
 
 
 def convert(src: str | Path, dst: str | Path, *, model: str | None = None, to: str = MAREY) -> Path:
@@ -176,7 +152,7 @@ def _load_published(
     variant, tag = split_name(name)
     config = config_of(name, **fields)
     layout = _layout(variant, state, config, where)
-    found = _classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
+    found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
     asked = num_classes or fields.get("num_classes") or (tag.num_classes if tag else None)
     target = asked or found or config.num_classes
     network = _filled(variant, config, state, layout, target, where)
@@ -196,10 +172,10 @@ def _filled(
 ) -> Any:
     """The network with the state's tensors; a classifier of another size is left out, loudly."""
     family = HOMES[variant]
-    shapes = _shapes(variant, config)
+    shapes = shapes_of(variant, config)
     names = published_names(family, layout, shapes, config)
-    found = _classes_in(state, names)
-    shapes = _with_classes(shapes, found or num_classes)
+    found = classes_in(state, names)
+    shapes = with_classes(shapes, found or num_classes)
     fresh = found != num_classes
     with torch.device("meta"):
         network: Any = construct(variant, config)
@@ -213,6 +189,8 @@ def _filled(
             f"first)",
             stacklevel=4,
         )
+    dtypes = {name: value.dtype for name, value in network.state_dict().items()}
+    own = {name: value.to(dtypes[name], copy=True) for name, value in own.items()}
     network.reset_head(num_classes)
     if fresh:
         warnings.warn(
@@ -227,93 +205,14 @@ def _filled(
 
 def _layout(variant: str, state: State, config: Any, where: str) -> str:
     """The layout most of whose names a state has."""
-    family, shapes = family_of(variant), _shapes(variant, config)
-    shared: dict[str, int] = {}
-    for layout in (*family.layouts, MAREY):
-        try:
-            names = published_names(family, layout, shapes, config)
-        except ValueError:
-            continue
-        shared[layout] = len(set(names.values()) & set(state))
+    shared = shared_names(variant, config, state)
     best = max(shared, key=lambda layout: shared[layout])
     if shared[best] == 0:
         raise ValueError(
             f"{where} has no tensor of {variant} in any layout ({', '.join(shared)}); its first is "
-            f"{next(iter(state))!r}"
+            f"{next(iter(state), '')!r}"
         )
     return best
-
-
-def _only(state: State, where: str) -> str:
-    """The one variant a state fits. Raises ValueError for none or several."""
-    fitting = recognise(state)
-    variants = list(dict.fromkeys(variant for variant, _ in fitting))
-    if len(variants) == 1:
-        return variants[0]
-    if variants:
-        raise ValueError(f"{where} fits {', '.join(variants)}: say which")
-    raise ValueError(f"{where} fits no model exactly; {_nearest_family(state)}")
-
-
-def _nearest_family(state: State) -> str:
-    """Which variant comes closest, and what stands between."""
-    best, best_shared, best_names = "", 0, {}
-    for variant in list_models():
-        for layout in (*family_of(variant).layouts, MAREY):
-            signature = _signature(variant, layout)
-            if signature is None:
-                continue
-            shared = 2 * len(set(signature[0].values()) & set(state)) - len(signature[0])
-            if not best or shared > best_shared:
-                best, best_shared, best_names = f"{variant} ({layout})", shared, signature[0]
-    missing = [n for n in best_names.values() if n not in state]
-    if len(missing) == len(best_names):
-        return f"its first tensor is {next(iter(state))!r}, of no known layout"
-    surplus = [n for n in state if n not in set(best_names.values())]
-    gaps = [
-        f"{len(found)} {word} ({found[0]} first)"
-        for found, word in ((missing, "missing"), (surplus, "left over"))
-        if found
-    ]
-    return f"nearest is {best}: {', '.join(gaps) or 'same names, other shapes'}; name the model"
-
-
-def _shapes(variant: str, config: Any) -> Shapes:
-    with torch.device("meta"):
-        network = construct(variant, config)
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
-
-
-@cache
-def _signature(variant: str, layout: str) -> tuple[dict[str, str], Shapes] | None:
-    """Published names and our shapes of a variant; None where the layout cannot hold it."""
-    config = config_of(variant)
-    shapes = _shapes_of(variant)
-    try:
-        return published_names(HOMES[variant], layout, shapes, config), shapes
-    except ValueError:
-        return None
-
-
-@cache
-def _shapes_of(variant: str) -> Shapes:
-    return _shapes(variant, config_of(variant))
-
-
-def _classes_in(state: Mapping[str, Tensor], names: Mapping[str, str]) -> int | None:
-    """How many classes the classifier of a state has."""
-    value = state.get(names.get(HEAD, ""))
-    return None if value is None else int(value.shape[0])
-
-
-def _with_classes(shapes: Shapes, num_classes: int) -> Shapes:
-    """The shapes of the same network with another class count."""
-    heads = {
-        name: (num_classes, *shape[1:])
-        for name, shape in shapes.items()
-        if name.startswith("head.projection.")
-    }
-    return {**shapes, **heads}
 
 
 def _no_weights(name: str) -> str:

@@ -218,4 +218,8 @@ FAMILY = Family(
     network="ResNet3d",
     cards=CARDS,
     layouts=LAYOUTS,
+    shapeless=(
+        *("num_classes", "dropout", "frames", "crop", "pool", "dilation"),
+        *("time_strides", "pool_padding", "nonlocal_pool", "nonlocal_groups"),
+    ),
 )

@@ -30,10 +30,12 @@ def pyslowfast(name: str, config: Any) -> str | None:
         norm = "_bn" if kind == "norm" else ""
         return f"s{stage}.pathway{_pathway(trunk)}_res{block}.{layer}{norm}.{leaf}"
     if found := ATTENTION.fullmatch(name):
+        _check(name, "pyslowfast", config)
         trunk, stage, block, part, leaf = found.groups()
         layer = "bn" if part == "norm" else f"conv_{part}"
         return f"s{stage}.pathway{_pathway(trunk)}_nonlocal{block}.{layer}.{leaf}"
     if found := STEM.fullmatch(name):
+        _check(name, "pyslowfast", config)
         trunk, kind, leaf = found.groups()
         return f"s1.pathway{_pathway(trunk)}_stem.{'bn' if kind == 'norm' else 'conv'}.{leaf}"
     if found := LATERAL.fullmatch(name):
@@ -54,6 +56,7 @@ def pytorchvideo(name: str, config: Any) -> str | None:
         layer = f"branch1_{kind}" if part == "shortcut" else f"branch2.{kind}_{part}"
         return f"blocks.{at}.{_branch(trunk)}res_blocks.{block}.{layer}.{leaf}"
     if found := STEM.fullmatch(name):
+        _check(name, "pytorchvideo", config)
         trunk, kind, leaf = found.groups()
         return f"blocks.0.{_branch(trunk)}{kind}.{leaf}"
     if found := LATERAL.fullmatch(name):
@@ -74,6 +77,7 @@ def caffe2(name: str, config: Any) -> str | None:
         layer = "branch1" if part == "shortcut" else f"branch2{part}"
         return f"{_t(trunk)}res{stage}_{block}_{layer}{_tail(kind, leaf)}"
     if found := ATTENTION.fullmatch(name):
+        _check(name, "caffe2", config)
         _, stage, block, part, leaf = found.groups()
         tail = f"bn_{SUFFIX[leaf]}" if part == "norm" else f"{part}_{leaf[0]}"
         return f"nonlocal_conv{stage}_{block}_{tail}"
@@ -103,6 +107,14 @@ def _t(trunk: str) -> str:
 
 def _tail(kind: str, leaf: str) -> str:
     return f"_bn_{SUFFIX[leaf]}" if kind == "norm" else "_w"
+
+
+def _check(name: str, layout: str, config: Any) -> None:
+    """Refuse what a layout's own code cannot compute."""
+    if "nonlocals" in name and config.pairwise not in ("embedded_gaussian", "dot_product"):
+        raise _unnamed(f"pairwise {config.pairwise!r}", layout)
+    if getattr(config, "pool_padding", 1) == 0 and layout != "caffe2":
+        raise _unnamed("pool_padding 0", layout)
 
 
 def _unnamed(name: str, layout: str) -> ValueError:

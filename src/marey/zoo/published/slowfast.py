@@ -119,4 +119,8 @@ FAMILY = Family(
     network="SlowFast",
     cards=CARDS,
     layouts=LAYOUTS,
+    shapeless=(
+        *("num_classes", "dropout", "frames", "crop", "pool", "dilation"),
+        *("alpha", "nonlocal_pool"),
+    ),
 )

@@ -1,0 +1,166 @@
+"""Which network a state belongs to: by names and shapes alone, or by what its file says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from marey.zoo.files import State, as_tensors
+from marey.zoo.names import Shapes, published_names, shapes_match, tidy
+from marey.zoo.registry import HOMES, card, config_of, construct, list_models
+
+HEAD = "head.projection.weight"
+MAREY = "marey"
+ARCHITECTURES = {
+    "2d": r"2d_",
+    "c2d": r"c2d_(?!nopool)",
+    "slow_c2d": r"c2d_nopool_",
+    "i3d": r"i3d_",
+    "slow_i3d": r"slow_i3d_",
+    "slow": r"slow_(?!i3d)",
+    "slowfast": r"slowfast_",
+}
+
+
+def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (variant, layout) pairs whose names and shapes are exactly those of a state.
+
+    Where some agree in the number of classes they were published with, only those are given.
+    """
+    tensors = tidy(as_tensors(state))
+    exact: list[tuple[str, str]] = []
+    other: list[tuple[str, str]] = []
+    for variant in list_models():
+        for layout in (*HOMES[variant].layouts, MAREY):
+            signature = _signature(variant, layout)
+            if signature is None:
+                continue
+            names, shapes = signature
+            classes = classes_in(tensors, names)
+            if classes and shapes_match(tensors, names, with_classes(shapes, classes)):
+                published = config_of(variant).num_classes
+                (exact if classes == published else other).append((variant, layout))
+    return exact or other
+
+
+def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
+    """The one variant a tidied state fits, with what the file's own settings add.
+
+    Raises ValueError for several, naming them, and for none, naming the nearest.
+    """
+    variants = list(dict.fromkeys(variant for variant, _ in recognise(state)))
+    if len(variants) > 1:
+        variants = _as_configured(variants, header) or variants
+    if len(variants) == 1:
+        return variants[0]
+    if variants:
+        raise ValueError(f"{where} fits {', '.join(variants)}: say which")
+    raise ValueError(f"{where} fits no model exactly; {_nearest(state)}")
+
+
+def shapes_of(variant: str, config: Any) -> Shapes:
+    """Our tensors of a network by name, as shapes."""
+    family = HOMES[variant]
+    plain = type(config)()
+    shapeless = {name: getattr(plain, name) for name in family.shapeless}
+    shapes = _shapes(variant.split(".")[0], replace(config, **shapeless))
+    return with_classes(shapes, config.num_classes)
+
+
+def classes_in(state: Mapping[str, Tensor], names: Mapping[str, str]) -> int | None:
+    """How many classes the classifier of a state has; None where it has none."""
+    value = state.get(names.get(HEAD, ""))
+    return None if value is None else int(value.shape[0])
+
+
+def with_classes(shapes: Shapes, num_classes: int) -> Shapes:
+    """The shapes of the same network with another class count."""
+    heads = {
+        name: (num_classes, *shape[1:])
+        for name, shape in shapes.items()
+        if name.startswith("head.projection.")
+    }
+    return {**shapes, **heads}
+
+
+_SHAPES: dict[Any, Shapes] = {}
+
+
+def _shapes(variant: str, config: Any) -> Shapes:
+    """Kept by configuration: variants that differ only in frames share theirs."""
+    if config not in _SHAPES:
+        with torch.device("meta"):
+            network = construct(variant, config)
+        _SHAPES[config] = {n: tuple(value.shape) for n, value in network.state_dict().items()}
+    return _SHAPES[config]
+
+
+@cache
+def _signature(variant: str, layout: str) -> tuple[dict[str, str], Shapes] | None:
+    """Published names and our shapes of a variant; None where the layout cannot hold it."""
+    config = config_of(variant)
+    shapes = shapes_of(variant, config)
+    try:
+        return published_names(HOMES[variant], layout, shapes, config), shapes
+    except ValueError:
+        return None
+
+
+def _as_configured(variants: list[str], header: Mapping[str, Any]) -> list[str]:
+    """Those variants that agree with the settings PySlowFast stores beside its weights."""
+    try:
+        settings = yaml.safe_load(header.get("cfg") or "")
+        frames, stride = settings["DATA"]["NUM_FRAMES"], settings["DATA"]["SAMPLING_RATE"]
+        pattern = ARCHITECTURES.get(settings["MODEL"]["ARCH"], "")
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return []
+    specs = {variant: card(variant).spec for variant in variants}
+    return [
+        variant
+        for variant, spec in specs.items()
+        if (spec.frames, spec.stride) == (frames, stride) and re.match(pattern, variant)
+    ]
+
+
+def _nearest(state: State) -> str:
+    """Which variant comes closest, and what stands between."""
+    best, best_shared = "", 0
+    best_names: dict[str, str] = {}
+    for variant in list_models():
+        for layout in (*HOMES[variant].layouts, MAREY):
+            signature = _signature(variant, layout)
+            if signature is None:
+                continue
+            shared = 2 * len(set(signature[0].values()) & set(state)) - len(signature[0])
+            if not best or shared > best_shared:
+                best, best_shared, best_names = f"{variant} ({layout})", shared, signature[0]
+    missing = [n for n in best_names.values() if n not in state]
+    if len(missing) == len(best_names):
+        return f"its first tensor is {next(iter(state), '')!r}, of no known layout"
+    surplus = [n for n in state if n not in set(best_names.values())]
+    gaps = [
+        f"{len(found)} {word} ({found[0]} first)"
+        for found, word in ((missing, "missing"), (surplus, "left over"))
+        if found
+    ]
+    return f"nearest is {best}: {', '.join(gaps) or 'same names, other shapes'}; name the model"
+
+
+def shared_names(variant: str, config: Any, state: State) -> dict[str, int]:
+    """How many of its names a state has in each layout that can hold the network."""
+    shapes = shapes_of(variant, config)
+    shared = {}
+    for layout in (*HOMES[variant].layouts, MAREY):
+        try:
+            names = published_names(HOMES[variant], layout, shapes, config)
+        except ValueError:
+            continue
+        shared[layout] = len(set(names.values()) & set(state))
+    return shared
