@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -117,6 +118,13 @@ def largest(value: int, ranks: Ranks) -> int:
     tensor = torch.tensor([value], device=ranks.device)
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return int(tensor.item())
+
+
+def share(tensors: Iterable[Tensor], world: int) -> None:
+    """Give every process the main one's values, in place."""
+    if world > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def wait(world: int) -> None:

@@ -41,7 +41,8 @@ def stages_of(model: nn.Module) -> list[nn.Module]:
 def _containers(model: nn.Module) -> Iterator[nn.Module]:
     """The outermost sequences of several parts that hold parameters."""
     for part in model.children():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and any(part.parameters()):
+        held = next(part.parameters(), None) is not None
+        if isinstance(part, nn.Sequential) and len(part) > 1 and held:
             yield part
         else:
             yield from _containers(part)
@@ -66,11 +67,19 @@ def _contexts(stage: nn.Module) -> tuple[Any, Any]:
 
 @contextmanager
 def _statistics_kept(stage: nn.Module) -> Iterator[None]:
-    norms = [m for m in stage.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    """Batch norms that compute as before but remember nothing: a momentum of zero adds nothing."""
+    norms = [m for m in stage.modules() if isinstance(m, _BatchNorm)]
+    counts = [m.num_batches_tracked for m in norms]
+    before = [
+        (norm.momentum, None if count is None else count.clone())
+        for norm, count in zip(norms, counts, strict=True)
+    ]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if tracked is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(tracked)

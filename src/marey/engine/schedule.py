@@ -86,12 +86,10 @@ def clip_shapes(
     """
     from marey.data.dataset import ClipShape
 
-    plan = plan_of(choice, frames=spec.frames, crop=spec.size)
-    if plan is None:
-        return None
-    if spec.frames < 4 or spec.size < 16 or batch < 1:
+    if choice.multigrid != "none" and (spec.frames < 4 or spec.size < 16 or batch < 1):
         raise ValueError(
             f"multigrid quarters clips of {spec.frames} frames at {spec.size}; "
             "it needs at least 4 frames and a crop of 16"
         )
-    return plan.shape_of(ClipShape)
+    plan = plan_of(choice, frames=spec.frames, crop=spec.size)
+    return None if plan is None else plan.shape_of(ClipShape)

@@ -139,7 +139,15 @@ class RunState:
         return state
 
     def gathered(self, log_bytes: int) -> dict[str, Any]:
-        """The state as plain values and tensors. Every process calls it; all get the same."""
+        """The state as plain values and tensors. Every process calls it; all get the same.
+
+        Running statistics are each process's own until here, where all take the main one's.
+        """
+        statistics = dict(self.model.named_buffers())
+        distributed.share(statistics.values(), self.ranks.world)
+        if self.average:
+            mine = [self.average.tensors[name] for name in statistics]
+            distributed.share(mine, self.ranks.world)
         own = {
             "random": random_state(),
             "meter": [self.meter.loss, self.meter.correct, self.meter.count],

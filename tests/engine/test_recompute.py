@@ -1,0 +1,68 @@
+"""Recomputed stages: the same gradients and statistics, less memory held."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from marey.engine.recompute import recompute_stages, stages_of
+
+
+class Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        parts = [[nn.Conv3d(3, 3, 3, padding=1), nn.BatchNorm3d(3), nn.ReLU()] for _ in range(6)]
+        self.body = nn.Sequential(*[part for row in parts for part in row], nn.Dropout(0.4))
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.head(self.body(clip).mean((2, 3, 4)))
+
+
+def held_by(model: nn.Module, clip: Tensor) -> tuple[Tensor, int]:
+    """Loss, and bytes that the graph keeps until the backward pass."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(clip).square().sum()
+    return loss, sum(kept.values())
+
+
+def test_gradients_statistics_and_dropout_are_the_same_with_less_memory() -> None:
+    torch.manual_seed(0)
+    plain, clip = Deep(), torch.randn(2, 3, 4, 8, 8)
+    thrifty = copy.deepcopy(plain)
+    assert recompute_stages(thrifty) == 1
+    results = []
+    for model in (plain, thrifty):
+        torch.manual_seed(1)
+        loss, held = held_by(model, clip)
+        loss.backward()
+        results.append((loss, held))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[1][1] < results[0][1] / 5
+    for (name, a), (_, b) in zip(plain.named_parameters(), thrifty.named_parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.equal(a.grad, b.grad), name
+    for (name, a), (_, b) in zip(plain.named_buffers(), thrifty.named_buffers(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_the_network_may_name_its_stages() -> None:
+    model = Deep()
+    model.stage_modules = lambda: [model.body[0], model.body[3]]  # type: ignore[assignment]
+    assert stages_of(model) == [model.body[0], model.body[3]]
+    assert recompute_stages(model) == 2
+
+
+def test_a_network_without_stages_is_refused() -> None:
+    with pytest.raises(ValueError, match="Linear has no stages to recompute"):
+        recompute_stages(nn.Linear(2, 2))
