@@ -126,7 +126,7 @@ def test_evaluation_counts_every_video_once(items: ItemTable) -> None:
     for world in (1, 2, 3):
         loaders = [evaluation(items, batch=2, rank=r, world=world) for r in range(world)]
         rows = [[int(i) for b in one.epoch(0) for i in b.index] for one in loaders]
-        assert sorted(sum(rows, [])) == list(range(11))
+        assert sorted(i for one in rows for i in one) == list(range(11))
         assert rows[0] == list(range(0, 11, world))
         assert [len(one) for one in loaders] == [-(-len(r) // 2) for r in rows]
     with_workers = evaluation(items, batch=3, workers=2)

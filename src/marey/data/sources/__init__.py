@@ -54,7 +54,7 @@ def open_data(
 
 def _materialise(address: str) -> Path:
     """The folder of a drawn data set, drawn now unless it lies in the cache."""
-    from marey.data import synthetic
+    from marey.data.synthetic import materialise, parse_address
 
-    task, options = synthetic.parse_address(address)
-    return Path(synthetic.materialise(task, **options))
+    task, options = parse_address(address)
+    return Path(materialise(task, **options))

@@ -32,7 +32,6 @@ from marey.data.sources.labels import (
 )
 from marey.data.table import DataSet, ItemTable, build_table
 
-
 _FIRST = 64  # lines looked at before all are
 
 
@@ -103,6 +102,8 @@ def open_csv(path: Path, *, where: Mapping[str, str] | None = None) -> DataSet:
 def open_list(path: Path, *, where: Mapping[str, str] | None = None) -> DataSet:
     """The rows of one headerless list, as a data set without splits."""
     refuse_where(where, "list")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; format 'list' is one file of lines 'path label'")
     rows, classes = _read_list(path)
     items = ItemTable(rows, classes, root=path.parent)
     return DataSet(splits={"": items}, classes=classes, format="list", address=str(path))
@@ -115,6 +116,8 @@ def open_list_folder(folder: Path, *, where: Mapping[str, str] | None = None) ->
     """
     refuse_where(where, "lists")
     read = {p.stem: _split_lines(p) for p in list_files(folder)}
+    if not read:
+        raise ValueError(f"{folder} has no train.csv; format 'lists' is a folder of split lists")
     known = read_classes(folder)
     labels = [labels for _, labels in read.values() if labels is not None]
     classes: tuple[str, ...] = tuple(known or ())

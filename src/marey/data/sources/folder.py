@@ -23,6 +23,9 @@ from marey.data.sources.labels import (
 )
 from marey.data.table import DataSet, ItemTable, build_table
 
+# A lone folder of this name holds the clips of annotations that were not understood.
+_NO_CLASSES = frozenset({"videos", "video", "clips", "frames", "images", "data"})
+
 
 def open_folder(
     folder: Path, *, where: Mapping[str, str] | None = None, fps: float | None = None
@@ -64,7 +67,10 @@ def layout_of(folder: Path) -> str:
     Looks at the first clips only.
     """
     for split in _split_folders(folder) or [folder]:
-        for name in _folders(split):
+        names = _folders(split)
+        if len(names) == 1 and names[0].lower() in _NO_CLASSES:
+            continue
+        for name in names:
             entries = _entries(split / name)
             if any(is_video(e) for e, is_folder in entries if not is_folder):
                 return "folder"

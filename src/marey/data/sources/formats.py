@@ -81,26 +81,18 @@ FORMATS: dict[str, Format] = {
     "images": Format(_fits_images, folder.open_images, "a folder of pictures per class"),
     "unlabelled": Format(lambda _: False, folder.open_unlabelled, "any videos below a folder"),
 }
-# A layout on the left also looks like those on the right, and is meant.
-_LOOKS_LIKE = ("list", "lists", "folder", "images")
-_BEFORE: dict[str, tuple[str, ...]] = {
-    "csv": ("list", "lists", "folder", "images"),
-    "kinetics": _LOOKS_LIKE,
-    "ssv1": _LOOKS_LIKE,
-    "ssv2": _LOOKS_LIKE,
-    "jester": _LOOKS_LIKE,
-    "ucf101": _LOOKS_LIKE,
-    "hmdb51": _LOOKS_LIKE,
-    "charades": _LOOKS_LIKE,
-    "frame_list": _LOOKS_LIKE,
-}
+# Clips usually lie in folders beside their list: who wrote a list means it.
+_WITHOUT_LIST = {"folder", "images"}
+# Files that other layouts also name so, or whose lines also read as plain lists.
+_PLAIN = {"list", "lists"}
 
 
 def recognise(path: Path) -> str:
     """The name of the one layout that fits. Raises ValueError where none does, or several do."""
     fitting = [name for name, known in FORMATS.items() if known.fits(path)]
-    hidden = {other for name in fitting for other in _BEFORE.get(name, ())}
-    names = [name for name in fitting if name not in hidden]
+    names = fitting
+    for weaker in (_WITHOUT_LIST, _PLAIN):
+        names = [name for name in names if name not in weaker] or names
     if len(names) == 1:
         return names[0]
     if names:

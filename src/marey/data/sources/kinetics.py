@@ -52,7 +52,8 @@ def open_kinetics(path: Path, *, where: Mapping[str, str] | None = None) -> Data
     root = path if path.is_dir() else path.parent
     known = index_files(root)
     read = [_read(file) for file in files]
-    labels = pa.chunked_array([c for t in read if "label" in t.column_names for c in _labels(t)])
+    columns = [c for t in read if "label" in t.column_names for c in _labels(t)]
+    labels = pa.chunked_array(columns, pa.string())
     if not len(labels):
         raise ValueError(f"{path}: none of its lists has a 'label' column; add train.csv")
     classes, _ = number_labels(labels, read_classes(root), str(path))
