@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from marey.choices import TaskChoice
 from marey.config import to_plain
-from marey.data.transforms import short_side_size, test_views, to_input
+from marey.data.transforms import short_side_size, test_scale, test_views, to_input
 from marey.predictor.sources import Source, expand, is_endless
 from marey.predictor.windows import Window, windows_of
 from marey.tasks.classification import Classification
@@ -128,8 +128,10 @@ class Predictor:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.spec, self.views = spec, views or default_views(spec)
+        test_scale(spec, self.views[1])
         self.top, self.batch, self.precision, self.policy = top, batch, precision, policy
         self.window_s, self.step_s = window_s or step_s, step_s or window_s
+        self.clamped = 0  # videos or windows so far that were shorter than a clip of the network
         self.classes: tuple[str, ...] | None = getattr(model, "classes", None)
         self.variant = str(getattr(model, "variant", type(model).__name__))
         self.task = Classification(task_of(model), num_classes_of(model), chunk=batch)
@@ -157,7 +159,7 @@ class Predictor:
             try:
                 with open_video(one) as video:  # type: ignore[arg-type]
                     found = self.look(video)
-                    lost = f"{video.lost} frames could not be decoded" if video.lost else ""
+                    lost = f"frames that could not be decoded: {video.lost}" if video.lost else ""
             except VideoError as error:
                 if len(every) == 1:
                     raise
@@ -182,31 +184,40 @@ class Predictor:
         cut: list[Window] = list(windows_of(video.times, video.duration_s, window_s, step_s))
         for start in range(0, len(cut), self.batch):
             some = cut[start : start + self.batch]
-            clips = [self._views(video, (1, 1), (w.first, w.after)) for w in some]
+            clips = [self._crops(self._frames(video, 1, (w.first, w.after)), 1) for w in some]
             yield torch.cat(clips), [(w.start_s, w.end_s) for w in some]
 
     def scores(self, video: Video) -> Tensor:
         """Probabilities (K,) of a whole video: its views combined as the task says."""
-        rows = self._probabilities(self._views(video, self.views))
+        time, space = self.views
+        frames = self._frames(video, time)  # decoded once, turned into floats by and by
+        rows = torch.cat(
+            [
+                self._probabilities(self._crops(some, space))
+                for some in frames.split(max(1, self.batch // space))
+            ]
+        )
         return rows.amax(0) if self.task.choice.combine == "max" else rows.mean(0)
 
-    def _views(
-        self, video: Video, views: tuple[int, int], span: tuple[int, int] | None = None
-    ) -> Tensor:
-        """The views of a video, or of its frames ``span``, time-major, (V, C, T, S, S) float."""
+    def _frames(self, video: Video, time: int, span: tuple[int, int] | None = None) -> Tensor:
+        """Frames of ``time`` views of a video or its frames ``span``: (V, T, C, H, W) uint8."""
         count, fps = video.num_frames, video.fps
-        if self.policy == "strict" and is_clamped(count, fps, self.spec, span=span):
+        span = (min(span[0], count - 1), min(span[1], count)) if span else None
+        clamped = is_clamped(count, fps, self.spec, span=span)
+        self.clamped += clamped
+        if self.policy == "strict" and clamped:
             cause = f"is shorter than a clip of {self.variant} under policy='strict'; use 'clamp'"
             raise VideoError(video.source, f"frame {count}", cause)
         rows = [
-            clip_indices(count, fps, self.spec, view=view, num_views=views[0], span=span)
-            for view in range(views[0])
+            clip_indices(count, fps, self.spec, view=view, num_views=time, span=span)
+            for view in range(time)
         ]
         frames = video.frames_at(torch.cat(rows), size=_decode_size(video)).frames
-        one_by_one = frames.unflatten(0, (views[0], -1))  # (time views, T, C, H, W)
-        return torch.cat(
-            [test_views(to_input(f, self.spec), self.spec, views[1]) for f in one_by_one]
-        )
+        return frames.unflatten(0, (time, -1))
+
+    def _crops(self, frames: Tensor, space: int) -> Tensor:
+        """(V, T, C, H, W) uint8 to the network's input, space within time, (V, C, T, S, S)."""
+        return torch.cat([test_views(to_input(f, self.spec), self.spec, space) for f in frames])
 
     def _probabilities(self, clips: Tensor) -> Tensor:
         """(V, K) of clips (V, C, T, H, W), a batch at a time."""
@@ -217,13 +228,13 @@ class Predictor:
         """The context that sets the precision of the forward pass."""
         if self.precision == "float32":
             return nullcontext()
-        kind = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        half = self.precision == "fp16" and self.device.type != "cpu"
+        kind = torch.float16 if half else torch.bfloat16  # a processor has no fast fp16
         return torch.autocast(self.device.type, dtype=kind)
 
     def classify(self, clip: Clip, span_s: tuple[float, float]) -> list[Prediction]:
         """The top classes of one clip that is already as long as the network wants."""
-        views = test_views(to_input(clip.frames, self.spec), self.spec, 1)
-        return self.ranked(self._probabilities(views)[0], *span_s)
+        return self.ranked(self._probabilities(self._crops(clip.frames[None], 1))[0], *span_s)
 
     def ranked(self, scores: Tensor, start_s: float, end_s: float) -> list[Prediction]:
         """The ``top`` classes of one row of scores (K,), highest first."""

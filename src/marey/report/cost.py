@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from marey.report.run import RunFolder
 
@@ -42,12 +40,9 @@ def _measured(run: RunFolder) -> Cost:
     from marey.metrics.cost import measure
     from marey.zoo import build
 
-    header: dict[str, Any] = {
-        k: json.loads(v) for k, v in run.header.items() if k in ("config", "spec")
-    }
-    fields, spec = header["config"], header["spec"]
+    fields, spec = run.header["config"], run.header["spec"]
     with torch.device("meta"):
-        model = build(run.header["variant"], **fields)
+        model = build(run.run.header["variant"], **fields)
     shape = (1, 3, int(spec["frames"]), int(spec["test_size"]), int(spec["test_size"]))
     counted = measure(model, shape)
     return Cost(counted.parameters, counted.multiply_adds, "x".join(str(n) for n in shape[1:]))

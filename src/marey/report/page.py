@@ -11,7 +11,15 @@ from marey.config import write_whole
 from marey.report.charts import Series, line_chart
 from marey.report.clips import cards, extremes
 from marey.report.cost import Cost, cost_of
-from marey.report.results import claims_lead, claims_table, classes, confusion, protocol, reached
+from marey.report.results import (
+    claims_lead,
+    claims_table,
+    classes,
+    classes_lead,
+    confusion,
+    protocol,
+    reached,
+)
 from marey.report.run import RunFolder, is_number, read_run
 from marey.report.tables import table
 from marey.report.words import big, duration, metric_name, percent
@@ -38,7 +46,7 @@ def render(run: RunFolder) -> str:
         ("Claimed and reached", claims_lead(run), claims_table(run)),
         ("Training", _progress(run), _curves(run)),
         ("Confusion", matrix_lead, confusion(run)),
-        ("Classes", "How much of each class was recognised.", classes(run)),
+        ("Classes", classes_lead(run), classes(run)),
         ("Clips", "Blue bars are scores of the true class, orange of others.", _clips(run)),
         ("Cost", "", _cost(run, cost)),
         ("Files left out", _left_out(run), _skipped(run)),

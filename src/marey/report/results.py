@@ -123,6 +123,13 @@ def _measure(value: object) -> float | None:
     return float(value) if is_number(value) else None
 
 
+def classes_lead(run: RunFolder) -> str:
+    """What the bars of ``classes`` are."""
+    if run.metrics.get("confusion"):
+        return "Share of the clips of each class that were recognised."
+    return "Average precision of each class."
+
+
 def classes(run: RunFolder) -> str:
     """A bar a class, best first; of many classes the lowest and highest, the rest to open."""
     rows = class_shares(run)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 WEIGHTS = ("weights.safetensors", "weights_last.safetensors")
 
 
@@ -29,7 +30,7 @@ class RunFolder:
     metrics: dict[str, Any] = field(default_factory=dict)
     clips: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    header: dict[str, str] = field(default_factory=dict)
+    header: dict[str, Any] = field(default_factory=dict)
     parameters: int | None = None
     unreadable: tuple[str, ...] = ()
 
@@ -114,24 +115,16 @@ def _log(path: Path) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _weights(path: Path) -> tuple[dict[str, str], int | None]:
-    """Header texts and number of learnable values of a safetensors file, from its header alone."""
+def _weights(path: Path) -> tuple[dict[str, Any], int | None]:
+    """What a weights file says of itself, and its number of learnable values; its head suffices."""
     for name in WEIGHTS:
         try:
             with (path / name).open("rb") as file:
                 (size,) = struct.unpack("<Q", file.read(8))
                 table = json.loads(file.read(min(size, 100_000_000)))
-        except (OSError, ValueError, struct.error):
+            header = json.loads(table.pop("__metadata__", {}).get("marey", "{}"))
+            shapes = [row["shape"] for key, row in table.items() if not key.endswith(BUFFERS)]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             continue
-        header = table.pop("__metadata__", {})
-        buffers = ("running_mean", "running_var", "num_batches_tracked")
-        shapes = [row["shape"] for key, row in table.items() if not key.endswith(buffers)]
-        return header, sum(_product(shape) for shape in shapes)
+        return header, sum(math.prod(shape) for shape in shapes)
     return {}, None
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
