@@ -105,27 +105,15 @@ class Recipe:
         Raises ValueError when the split named in ``data`` is not there.
         """
         data = self.open_data()
-        name = self.data.train if role == "train" else self.data.val
-        if name in data.splits:
-            return data.splits[name]
-        if role == "val" and "test" in data.splits and "val" not in data.splits:
-            return data.splits["test"]
-        if set(data.splits) == {""} or (role == "val" and set(data.splits) == {self.data.train}):
-            table = data.splits.get(self.data.train, data.splits.get(""))
-            assert table is not None
-            return _hold_out(table, keep=role == "train")
-        if role == "train" and set(data.splits) == {self.data.val}:
-            return _hold_out(data.splits[self.data.val], keep=True)
-        found = ", ".join(repr(s) for s in data.splits)
-        raise ValueError(
-            f"{self.data.path} has no split {name!r} (it has {found}): "
-            f"set data.{role} to one of them"
-        )
+        if self.held_out():
+            whole = data.splits.get(self.data.train, data.splits.get(""))
+            assert whole is not None
+            return _hold_out(whole, keep=role == "train")
+        return data.split(self.data.train if role == "train" else self.data.val)
 
     def held_out(self) -> bool:
         """True where validation rows are cut from the training rows for want of a split."""
-        splits = set(self.open_data().splits)
-        return self.data.val not in splits and "test" not in splits
+        return set(self.open_data().splits) <= {"", self.data.train}
 
     def build_model(self) -> nn.Module:
         """The network with its weights, its head sized to the data's classes.
