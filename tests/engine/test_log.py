@@ -72,12 +72,8 @@ def test_rows_as_lines_for_people() -> None:
         "evaluating 3/9  left 1 min 01 s"
     )
     assert describe({"kind": "note", "text": "hello"}) == "hello"
-    assert [duration(s) for s in (-1, 7.4, 59.6, 7500)] == [
-        "0 s",
-        "7 s",
-        "1 min 00 s",
-        "2 h 05 min",
-    ]
+    spans = [duration(seconds) for seconds in (-1, 7.4, 59.6, 7500)]
+    assert spans == ["0 s", "7 s", "1 min 00 s", "2 h 05 min"]
     silent(TRAIN)
 
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny_run
 import torch
@@ -108,23 +107,6 @@ def test_killed_with_two_processes(tmp_path: Path) -> None:
     assert_same_run(stopped, whole, 15)
     clips = json.loads((whole / "predictions.json").read_text())
     assert [clip["key"] for clip in clips] == [f"video {i}" for i in range(7)]  # 4 + 3 rows
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine videos to train on and three to hold out, three classes, 12 frames of 16x16."""
-    from marey.video.writer import write_video
-
-    root = tmp_path_factory.mktemp("videos")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 3), ("val", 1)):
-        for label in "abc":
-            for number in range(count):
-                folder = root / split / label
-                folder.mkdir(parents=True, exist_ok=True)
-                frames = rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
-                write_video(folder / f"{number}.mp4", list(frames), 25)
-    return root
 
 
 def test_killed_with_loader_workers(tmp_path: Path, videos: Path) -> None:

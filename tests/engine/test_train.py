@@ -57,7 +57,7 @@ def test_it_learns_and_writes_a_run_folder(tmp_path: Path) -> None:
     assert train_rows[-1].keys() == {
         *("kind", "epoch", "step", "loss", "accuracy", "lr", "data_s", "step_s", "eta_s")
     }
-    assert [row for row in seen if row["kind"] == "train"][0]["epochs"] == 12
+    assert next(row for row in seen if row["kind"] == "train")["epochs"] == 12
     assert len(list((tmp_path / "checkpoints").iterdir())) == 3  # two and the best
 
 
@@ -121,14 +121,27 @@ def test_execution_switches_change_no_number(
         torch.testing.assert_close(other[name], value, atol=1e-6, rtol=1e-5)
 
 
+class Colour(tiny_run.TinyNet):
+    """One projection of the mean colour: little for a compiler to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Identity(), torch.nn.Linear(3, tiny_run.CLASSES)
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return self.head(clip.mean((2, 3, 4)))
+
+    def forward_positions(self, clip: torch.Tensor) -> torch.Tensor:
+        return self.forward(clip)[:, None]
+
+
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
-def test_inductor_trains(tmp_path: Path) -> None:
-    train(
-        tiny_run.TinyRecipe(run__compile=True, schedule__epochs=0.4, schedule__warmup_epochs=0.0),
-        tmp_path,
-        progress=silent,
-    )
-    assert rows_of(tmp_path, "train")[-1]["loss"] < 5
+def test_inductor_trains_like_eager(tmp_path: Path) -> None:
+    fields = {"build_model": Colour, "schedule__epochs": 0.4, "schedule__warmup_epochs": 0.0}
+    plain = run(tmp_path / "plain", **fields)
+    other = run(tmp_path / "other", run__compile=True, **fields)
+    for name, value in plain.items():
+        torch.testing.assert_close(other[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_compiling_without_a_compiler_says_so(
@@ -170,6 +183,31 @@ def test_a_part_of_an_epoch_is_possible(tmp_path: Path) -> None:
         progress=silent,
     )
     assert result.steps == 7  # 5 and 2 of 5
+
+
+def test_multigrid_runs_through_its_shapes(tmp_path: Path, videos: Path) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(tiny_run.TinyNet):
+        def forward(self, clip: torch.Tensor) -> torch.Tensor:
+            seen.append((len(clip), *clip.shape[2:4]))
+            return super().forward(clip)
+
+    recipe = tiny_run.TinyRecipe(
+        build_model=Watched,
+        data__path=str(videos),
+        data__workers=0,
+        run__batch=1,
+        run__log_steps=2,
+        schedule=ScheduleChoice(kind="steps", steps=(0, 2), epochs=4, multigrid="both"),
+    )
+    result = train(recipe, tmp_path, progress=silent)
+    assert result.epochs == 6
+    # clips, frames and crop of every step; nine videos are fewer than the 14 first wanted
+    full = [(4, 4, 4), (2, 4, 6), (1, 4, 8)]
+    assert seen == [(9, 1, 4), (9, 1, 4), (8, 2, 4), (8, 2, 4), *full, *full]
+    rates = [row["lr"] for row in rows_of(tmp_path, "train")]
+    assert rates == pytest.approx([0.35, 0.35, 0.2, 0.1, 0.05, 0.05, 0.005, 0.005])
 
 
 def test_pace_follows_shapes() -> None:

@@ -177,6 +177,7 @@ class TinyRecipe:
         from marey.data.loader import build_loader
         from marey.data.mixing import Mix
         from marey.data.sources import open_data
+        from marey.engine.schedule import clip_shapes
 
         items = open_data(self.data.path).splits["train" if training else "val"]
         dataset = ClipDataset(
@@ -190,9 +191,15 @@ class TinyRecipe:
             num_classes=CLASSES,
         )
         mix = Mix(self.augment) if training else None
-        workers = self.data.workers
+        shape_of = clip_shapes(self.schedule, model.spec, self.run.batch) if training else None
         return build_loader(
-            dataset, training=training, seed=self.run.seed, workers=workers, mix=mix, **place
+            dataset,
+            training=training,
+            seed=self.run.seed,
+            workers=self.data.workers,
+            mix=mix,
+            shape_of=shape_of,
+            **place,
         )
 
     def save_model(self, model: nn.Module, path: Path) -> Path:

@@ -86,10 +86,10 @@ def clip_shapes(
     """
     from marey.data.dataset import ClipShape
 
-    if choice.multigrid != "none" and (spec.frames < 4 or spec.size < 16 or batch < 1):
+    if choice.multigrid != "none" and (spec.frames < 4 or spec.size < 8 or batch < 1):
         raise ValueError(
             f"multigrid quarters clips of {spec.frames} frames at {spec.size}; "
-            "it needs at least 4 frames and a crop of 16"
+            "it needs at least 4 frames and a crop of 8"
         )
     plan = plan_of(choice, frames=spec.frames, crop=spec.size)
     return None if plan is None else plan.shape_of(ClipShape)

@@ -1,0 +1,144 @@
+"""What two processes must agree on, run under torchrun; the main one prints what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tiny_run
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from marey.choices import TaskChoice
+from marey.engine import distributed
+from marey.engine.calibrate import NormGroups, fit_norms, precise_statistics, prepare_norms
+from marey.engine.evaluate import evaluate
+from marey.engine.log import silent
+from marey.engine.stop import Stopped
+from marey.engine.train import train
+from marey.tasks.classification import Classification
+from marey.types import Batch
+
+
+def rows(ranks: distributed.Ranks) -> Any:
+    """Three rows of one process and none of the other."""
+    own = torch.arange(6.0).view(3, 2) if ranks.rank == 1 else torch.empty(0, 2)
+    return distributed.gather_rows(own, ranks.world, ranks.device).tolist()
+
+
+def numbers(ranks: distributed.Ranks) -> Any:
+    summed = distributed.total([float(ranks.rank + 1), 0.5], ranks)
+    return [summed, distributed.largest(5 * ranks.rank, ranks)]
+
+
+def shared_norm(ranks: distributed.Ranks) -> Any:
+    """Largest difference of synchronised norms, forward and back, from one norm over all clips."""
+    torch.manual_seed(0)
+    clips = torch.randn(4, 3, 2, 3, 3)
+    whole, shared = nn.BatchNorm3d(3), nn.BatchNorm3d(3)
+    prepare_norms(nn.Sequential(shared), ranks, norm="sync", shared=False)
+    own = clips[ranks.rank * 2 :][:2].clone().requires_grad_()
+    clips.requires_grad_()
+    weigh = torch.randn(4, 3, 2, 3, 3)
+    expected, found = whole(clips), shared(own)
+    part = slice(ranks.rank * 2, ranks.rank * 2 + 2)
+    (expected * weigh).sum().backward()
+    (found * weigh[part]).sum().backward()
+    assert clips.grad is not None
+    assert own.grad is not None
+    differences = [found - expected[part], own.grad - clips.grad[part]]
+    differences.append(shared.running_mean - whole.running_mean)
+    return max(float(d.abs().max()) for d in differences)
+
+
+def groups_of_norms(ranks: distributed.Ranks) -> Any:
+    """Synchronised where a process has few clips, split where it has many."""
+    model = prepare_norms(tiny_run.TinyNet(), ranks, norm="batch", shared=True)
+    groups, found = NormGroups(ranks), []
+    for clips in (2, 8, 16):
+        fit_norms(model, clips, each=8, groups=groups)
+        found.append([model.body[1].synced, model.body[1].splits])
+    return found
+
+
+def precise(ranks: distributed.Ranks) -> Any:
+    """Precise statistics of both processes' clips against those of all at once."""
+    torch.manual_seed(0)
+    model = tiny_run.TinyNet()
+
+    def send(network: nn.Module, batch: Batch) -> None:
+        assert batch.rgb is not None
+        network(batch.rgb.flatten(0, 1))
+
+    def loader(rank: int, world: int) -> Any:
+        batch = 8 // world
+        return tiny_run.TinyLoader(8, batch=batch, rank=rank, world=world, training=False).epoch(0)
+
+    precise_statistics(model, loader(ranks.rank, 2), send, ranks)
+    found = model.body[1].running_var.clone()
+    alone = distributed.Ranks(0, 1, ranks.device)
+    precise_statistics(model, loader(0, 1), send, alone)
+    return float((found - model.body[1].running_var).abs().max())
+
+
+def scores(ranks: distributed.Ranks) -> Any:
+    """Sharded evaluation against a single process; one video for two processes, too."""
+    torch.manual_seed(0)
+    model, task = tiny_run.TinyNet(), Classification(TaskChoice(), 3)
+    found = []
+    for length in (7, 1):
+        pair = []
+        for rank, world in ((ranks.rank, 2), (0, 1)):
+            loader = tiny_run.TinyLoader(length, batch=2, rank=rank, world=world, training=False)
+            loader.broken = frozenset([4])
+            pair.append(evaluate(model, task, loader, device=ranks.device))
+        many, one = pair
+        assert many.clips == one.clips
+        assert many.metrics == one.metrics
+        assert many.skipped == one.skipped
+        found.append([clip["key"] for clip in many.clips])
+    return found
+
+
+def parallel(out: Path) -> Any:
+    """Sharded parameters: the same weights as DDP, also when stopped and resumed."""
+    fields = {"run__ema": 0.9, "run__accumulate": 2, "optim__clip_norm": 1.0}
+    train(tiny_run.TinyRecipe(**fields), out / "ddp", progress=silent)
+    fields["run__parallel"] = "fsdp"
+    train(tiny_run.TinyRecipe(**fields), out / "whole", progress=silent)
+    import os
+    import signal
+
+    tiny_run.interrupt_before(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        train(tiny_run.TinyRecipe(**fields), out / "stopped", progress=silent)
+        raise AssertionError("was not stopped")
+    except Stopped:
+        tiny_run.loop.backward = tiny_run.backward
+    train(tiny_run.TinyRecipe(**fields), out / "stopped", progress=silent)
+    distributed.wait(2)
+    ddp, whole, stopped = (
+        load_file(out / name / "weights_last.safetensors") for name in ("ddp", "whole", "stopped")
+    )
+    learned = [n for n in ddp if "running" not in n and "tracked" not in n]
+    return {
+        "resumed": all(torch.equal(whole[n], stopped[n]) for n in whole),
+        "from ddp": max(float((ddp[n] - whole[n]).abs().max()) for n in learned),
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    ranks = distributed.start("cpu")
+    checks = (rows, numbers, shared_norm, groups_of_norms, precise, scores)
+    found = {check.__name__: check(ranks) for check in checks}
+    found["parallel"] = parallel(Path(sys.argv[1]))
+    if ranks.main:
+        print("FOUND " + json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
