@@ -29,7 +29,7 @@ def cost_of(run: RunFolder) -> Cost:
         )
     try:
         return _measured(run)
-    except Exception:
+    except (KeyError, TypeError, ValueError, RuntimeError):
         # An old header or a network of another version costs the page one table row, not itself.
         return Cost(run.parameters)
 
@@ -42,7 +42,7 @@ def _measured(run: RunFolder) -> Cost:
 
     fields, spec = run.header["config"], run.header["spec"]
     with torch.device("meta"):
-        model = build(run.run.header["variant"], **fields)
+        model = build(run.header["variant"], **fields)
     shape = (1, 3, int(spec["frames"]), int(spec["test_size"]), int(spec["test_size"]))
     counted = measure(model, shape)
     return Cost(counted.parameters, counted.multiply_adds, "x".join(str(n) for n in shape[1:]))
