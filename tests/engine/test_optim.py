@@ -73,6 +73,13 @@ def test_layers_far_from_the_head_learn_slowly() -> None:
     found = told(model, OptimChoice(layer_decay=0.5))
     assert [found[f"{i}.weight"][1] for i in (0, 2, 3)] == [0.25, 0.5, 1.0]
     assert depths(model)["3.bias"] == 2
+    assert [depths(tiny_run.TinyNet())[n] for n in ("body.0.bias", "body.1.bias", "head.bias")] == [
+        0,
+        1,
+        2,
+    ]
+    model.depth_of = lambda name: 7  # type: ignore[assignment]
+    assert set(depths(model).values()) == {0}
 
 
 def test_rates_scale_with_the_batch_and_follow_the_schedule() -> None:

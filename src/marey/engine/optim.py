@@ -13,6 +13,7 @@ weights of split batch norms and decays them; here they are norms like any other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -96,13 +97,21 @@ def head_names(model: nn.Module) -> set[str]:
 
 
 def depths(model: nn.Module) -> dict[str, int]:
-    """Layer number of each parameter for layer decay: the model's own ``depth_of(name)``, or the
-    place of the top-level part that holds it."""
-    own = getattr(model, "depth_of", None)
-    names = [name for name, _ in model.named_parameters()]
-    if callable(own):
-        return {name: int(own(name)) for name in names}
-    order: dict[str, int] = {}
-    for name in names:
-        order.setdefault(name.split(".")[0], len(order))
-    return {name: order[name.split(".")[0]] for name in names}
+    """Layer number of each parameter, for layer decay, counted from 0 without gaps.
+
+    The model may tell it (``depth_of(name)``). Otherwise the first number in a parameter's name is
+    its stage or block; names without one come before all, the head after all.
+    """
+    own, head = getattr(model, "depth_of", None), head_names(model)
+
+    def place(name: str) -> float:
+        if callable(own):
+            return float(own(name))
+        if name in head:
+            return float("inf")
+        number = re.search(r"\d+", name)
+        return float(number.group()) if number else -1.0
+
+    places = {name: place(name) for name, _ in model.named_parameters()}
+    order = sorted(set(places.values()))
+    return {name: order.index(found) for name, found in places.items()}

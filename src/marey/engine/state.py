@@ -4,7 +4,7 @@
     on each process its own   random states, figures since the last log row, files that failed
 
 ``RunState.build`` asks the recipe for its parts; ``gathered`` and ``restore`` are the two halves of
-a checkpoint.
+a checkpoint. RunState exceeds the cap on fields: they are what a checkpoint must hold.
 """
 
 from __future__ import annotations
