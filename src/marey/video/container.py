@@ -26,10 +26,11 @@ def open_stream(source: str, threads: int = 1) -> tuple[Any, Any]:
     """
     # "file:" keeps a colon in a name from being read as a protocol.
     address = source if "://" in source else f"file:{source}"
+    # A picture called x%03d.png is one file, not a pattern. Nothing else gets options: before
+    # PyAV 17.1 they crash some demuxers that find their streams late.
+    options = {"pattern_type": "none"} if "%" in source else {}
     try:
-        container: Any = av.open(
-            address, metadata_errors="ignore", options={"pattern_type": "none"}
-        )
+        container: Any = av.open(address, metadata_errors="ignore", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError(source, "header", plain_cause(error)) from None
     try:
@@ -49,7 +50,8 @@ def open_stream(source: str, threads: int = 1) -> tuple[Any, Any]:
 def best_stream(source: str, container: Any) -> Any:
     """The video stream FFmpeg calls best. Raises VideoError when there is none to decode."""
     stream = container.streams.best("video")
-    if stream is not None and int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE:
+    marks = getattr(stream, "disposition", 0)
+    if int(getattr(marks, "value", marks)) & ATTACHED_PICTURE:
         stream = None
     if stream is None or container.format.name in NOT_VIDEO:
         raise VideoError(source, "header", "no video stream")

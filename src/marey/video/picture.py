@@ -32,7 +32,9 @@ Turn = tuple[int, int, int, int]
 
 # Full chroma only changes pictures that are scaled or have more than eight bits.
 SCALING = int(Interpolation.BILINEAR) | 0x2000  # SWS_FULL_CHR_H_INT
-_ONE_THREAD = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
+MATRICES = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}  # as frames name them -> as swscale does; else BT.601
+# PyAV before 17 converts in one thread, and by BT.601 unless told otherwise.
+_RECENT = "threads" in (VideoReformatter.reformat.__doc__ or "threads")
 
 
 def turn_of(frame: Any) -> Turn:
@@ -77,8 +79,13 @@ class Painter:
         A view of the frame's own memory, rows padded; copy it before keeping it.
         """
         height, width = size[::-1] if is_sideways(turn) else size
+        more: dict[str, int] = {}
+        if _RECENT:
+            more["threads"] = 1
+        elif frame.colorspace in MATRICES:
+            more = {"src_colorspace": MATRICES[frame.colorspace], "dst_colorspace": 5}
         rgb = self._convert.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=SCALING, **_ONE_THREAD
+            frame, width=width, height=height, format="rgb24", interpolation=SCALING, **more
         )
         plane = rgb.planes[0]
         memory: Any = plane
