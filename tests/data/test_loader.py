@@ -1,3 +1,5 @@
+import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -147,6 +149,20 @@ def test_a_batch_of_unreadable_files_is_empty_and_names_them(
     assert batches[0].failures[0].source == str(tmp_path / "0.mp4")
     pair = next(evaluation(items, batch=2).epoch(0))
     assert (len(pair), len(pair.failures), pair.keys) == (1, 1, ("1.mp4",))
+
+
+def test_a_loader_dropped_in_the_middle_ends_its_workers_at_once(items: ItemTable) -> None:
+    loader = training(items, workers=1)
+    epoch = loader.epoch(0)
+    next(epoch)
+    gone = weakref.ref(loader)
+    process = loader._reader._iterator._workers[0]
+    begin = time.perf_counter()
+    del epoch, loader
+    assert gone() is None  # no cycle: nothing waits for the garbage collector
+    process.join(4)
+    assert process.exitcode is not None
+    assert time.perf_counter() - begin < 4
 
 
 def test_a_refusal_leaves_a_worker_as_its_one_line(items: ItemTable) -> None:

@@ -47,87 +47,45 @@ class Refusal:
     message: str
 
 
-class ClipLoader:
-    """``loader.epoch(epoch, start_step)`` yields batches; made by ``build_loader``."""
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Which rows make which batch: ``rows`` of a table dealt out to ``world`` processes.
 
-    def __init__(
-        self,
-        dataset: ClipDataset,
-        *,
-        batch: int,
-        seed: int,
-        rank: int,
-        world: int,
-        mix: MixRule | None,
-        shape_of: ShapeRule | None,
-    ) -> None:
-        """The order of rows; ``read_with`` adds the workers."""
-        self.dataset, self.batch, self.seed = dataset, batch, seed
-        self.rank, self.world, self.shape_of = rank, world, shape_of
-        self.training = dataset.training
-        self.repeats = dataset.augment.repeats if self.training else 1
-        self._requests = _Requests()
-        self._batches = _Batches(dataset, mix, seed, rank)
-        self.read_with(0)
+    Knows nothing of the loader that follows it, so that the two die without a cycle: a cycle would
+    make the workers of a dropped loader wait for the garbage collector.
+    """
 
-    def read_with(self, workers: int) -> ClipLoader:
-        """Use this many worker processes, which stay alive between epochs."""
-        options: dict[str, Any] = {}
-        if workers:
-            options = {
-                "persistent_workers": True,
-                "worker_init_fn": _one_thread,
-                "prefetch_factor": 2 if self.training else 1,
-            }
-        self.workers = workers
-        self._reader: DataLoader[Batch | Refusal] = DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=self._requests,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            **options,
-        )
-        return self
-
-    def __len__(self) -> int:
-        """Steps of this rank in the first epoch; in every epoch, unless shapes change."""
-        return self.steps(0)
+    rows: int
+    batch: int
+    seed: int
+    rank: int
+    world: int
+    training: bool
+    repeats: int = 1
+    shape_of: ShapeRule | None = None
 
     def steps(self, epoch: int) -> int:
         """Steps of this rank in an epoch."""
         if not self.training:
-            return -(-len(range(self.rank, len(self.dataset), self.world)) // self.batch)
+            return -(-len(range(self.rank, self.rows, self.world)) // self.batch)
         return len(self._cuts(epoch))
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch from a step on, the same whether started there or stepped there.
-
-        Raises ValueError for what a sample refuses.
-        """
-        self._requests.pending = self._plan(epoch, start_step)
-        for made in self._reader:
-            if isinstance(made, Refusal):
-                raise ValueError(made.message)
-            yield made
-
-    def _plan(self, epoch: int, start_step: int) -> Iterator[Request]:
+    def requests(self, epoch: int, start_step: int = 0) -> Iterator[Request]:
+        """The batches of this rank from a step of an epoch on."""
         if not self.training:
-            rows = range(self.rank, len(self.dataset), self.world)
+            mine = range(self.rank, self.rows, self.world)
             for step in range(start_step, self.steps(epoch)):
-                part = rows[step * self.batch : (step + 1) * self.batch]
+                part = mine[step * self.batch : (step + 1) * self.batch]
                 yield Request(epoch, step, tuple((row, 0) for row in part), None)
             return
-        order = self._order(epoch)
+        shuffled = torch.randperm(self.rows, generator=seeded(self.seed, epoch))
         cuts = self._cuts(epoch)
         for step in range(start_step, len(cuts)):
             begin, videos = cuts[step]
-            mine = _wrapped(order, begin + self.rank * videos, videos).tolist()
-            drawn = tuple((row, draw) for row in mine for draw in range(self.repeats))
-            yield Request(epoch, step, drawn, self._shape(epoch, step))
-
-    def _order(self, epoch: int) -> Tensor:
-        return torch.randperm(len(self.dataset), generator=seeded(self.seed, epoch))
+            places = torch.arange(videos) + begin + self.rank * videos
+            drawn = shuffled[places % self.rows].tolist()
+            pairs = tuple((row, draw) for row in drawn for draw in range(self.repeats))
+            yield Request(epoch, step, pairs, self._shape(epoch, step))
 
     def _shape(self, epoch: int, step: int) -> ClipShape | None:
         return self.shape_of(epoch, step) if self.shape_of else None
@@ -135,17 +93,59 @@ class ClipLoader:
     def _cuts(self, epoch: int) -> list[tuple[int, int]]:
         """(first place in the order, videos of one rank) of every step of a training epoch."""
         cuts: list[tuple[int, int]] = []
-        total, begin = len(self.dataset), 0
+        begin = 0
         while True:
             shape = self._shape(epoch, len(cuts))
             videos = self.batch * (shape.batch_factor if shape else 1) // self.repeats
-            if begin + videos * self.world > total:
+            if begin + videos * self.world > self.rows:
                 break
             cuts.append((begin, videos))
             begin += videos * self.world
-        if not cuts and total:
-            cuts.append((0, max(1, total // self.world)))
-        return cuts
+        return cuts or [(0, max(1, self.rows // self.world))]
+
+
+class ClipLoader:
+    """``loader.epoch(epoch, start_step)`` yields batches; made by ``build_loader``."""
+
+    def __init__(
+        self, dataset: ClipDataset, order: Order, *, mix: MixRule | None = None, workers: int = 0
+    ) -> None:
+        self.dataset, self.order, self.workers = dataset, order, workers
+        options: dict[str, Any] = {}
+        if workers:
+            options = {
+                "persistent_workers": True,
+                "worker_init_fn": _one_thread,
+                "prefetch_factor": 2 if order.training else 1,
+            }
+        self._requests = _Requests()
+        self._reader: DataLoader[Batch | Refusal] = DataLoader(
+            _Batches(dataset, mix, order.seed, order.rank),
+            batch_size=None,
+            sampler=self._requests,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            **options,
+        )
+
+    def __len__(self) -> int:
+        """Steps of this rank in the first epoch; in every epoch, unless shapes change."""
+        return self.steps(0)
+
+    def steps(self, epoch: int) -> int:
+        """Steps of this rank in an epoch."""
+        return self.order.steps(epoch)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch from a step on, the same whether started there or stepped there.
+
+        Raises ValueError for what a sample refuses.
+        """
+        self._requests.pending = self.order.requests(epoch, start_step)
+        for made in self._reader:
+            if isinstance(made, Refusal):
+                raise ValueError(made.message)
+            yield made
 
 
 def build_loader(
@@ -176,16 +176,17 @@ def build_loader(
         raise ValueError(f"a batch of {batch} clips does not divide into {repeats} of each video")
     if training != dataset.training:
         raise ValueError("a training loader needs a training dataset, evaluation the other kind")
-    loader = ClipLoader(
-        dataset,
+    order = Order(
+        rows=len(dataset),
         batch=batch,
         seed=seed,
         rank=rank,
         world=world,
-        mix=mix,
+        training=training,
+        repeats=repeats if training else 1,
         shape_of=shape_of,
     )
-    return loader.read_with(workers) if workers else loader
+    return ClipLoader(dataset, order, mix=mix, workers=workers)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -250,11 +251,6 @@ class _Batches(Dataset[Batch | Refusal]):
             return self.mix(batch, seeded(*key))
         except ValueError as error:
             return Refusal(str(error))
-
-
-def _wrapped(order: Tensor, begin: int, count: int) -> Tensor:
-    """``count`` places of the order from ``begin`` on, going round where it ends."""
-    return order[torch.arange(begin, begin + count) % len(order)]
 
 
 def _one_thread(worker: int) -> None:
