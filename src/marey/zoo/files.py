@@ -42,7 +42,7 @@ def read_state(path: str | Path) -> tuple[State, dict[str, Any]]:
             return _read_safetensors(path)
         if start[:2] == b"PK" or start.startswith(LEGACY_TORCH):
             return _flatten(_read_torch(path), path)
-        if start[:1] == b"\x80" or start[:1] in b"(}c]":
+        if start[:1] in (b"\x80", b"(", b"}", b"]"):
             with path.open("rb") as file:
                 return _flatten(ArrayUnpickler(file, encoding="latin1").load(), path)
     except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
@@ -116,7 +116,7 @@ def _read_torch(path: Path) -> Any:
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            wanted = re.search(r"(?:GLOBAL|global:?) ([\w.]+)", str(error))
+            wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = wanted.group(1) if wanted else "more than tensors"
             raise pickle.UnpicklingError(
                 f"it wants to build {what}, and only tensors and plain containers may be built; "

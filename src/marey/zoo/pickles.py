@@ -96,11 +96,17 @@ def _bytes(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""  # how old pickles spell an empty array
+
+
 def _named_only(*_: Any) -> Any:
     raise pickle.UnpicklingError("it wants to make an array by its class")
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
+    ("__builtin__", "bytes"): _Maker(_no_bytes),
+    ("builtins", "bytes"): _Maker(_no_bytes),
     ("numpy", "ndarray"): _Maker(_named_only),
     ("numpy", "dtype"): _Maker(PickledType),
     ("_codecs", "encode"): _Maker(_bytes),

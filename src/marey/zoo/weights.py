@@ -135,7 +135,7 @@ def _load_own(
         raise ValueError(f"{where} holds {stored}, not {variant}; leave the name out or change it")
     plain = {**header["config"], **to_plain(fields)}
     config = from_plain(type(config_of(stored)), plain, where="config")
-    target = num_classes or fields.get("num_classes") or header["config"]["num_classes"]
+    target = _first(num_classes, fields.get("num_classes"), header["config"]["num_classes"])
     spec = from_plain(ClipSpec, header["spec"], where="spec")
     if config.frames != header["config"]["frames"] or config.crop != header["config"]["crop"]:
         spec = spec_of(stored, config)
@@ -153,8 +153,8 @@ def _load_published(
     config = config_of(name, **fields)
     layout = _layout(variant, state, config, where)
     found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
-    asked = num_classes or fields.get("num_classes") or (tag.num_classes if tag else None)
-    target = asked or found or config.num_classes
+    asked = _first(num_classes, fields.get("num_classes"), tag.num_classes if tag else None)
+    target = _first(asked, found, config.num_classes)
     network = _filled(variant, config, state, layout, target, where)
     classes = None
     if found == target:
@@ -201,6 +201,11 @@ def _filled(
         own |= {name: network.get_parameter(name).detach() for name in without}
     network.load_state_dict(own, strict=True, assign=True)
     return network.requires_grad_(True)
+
+
+def _first(*counts: int | None) -> Any:
+    """The first count that was given."""
+    return next((count for count in counts if count is not None), None)
 
 
 def _layout(variant: str, state: State, config: Any, where: str) -> str:
