@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import av
+import numpy as np
 
 from marey.video.container import demuxed, open_stream, plain_cause
 from marey.video.error import VideoError
@@ -25,6 +26,7 @@ from marey.video.index import (
     recall,
     remember,
 )
+from marey.video.packed import placed
 from marey.video.picture import UPRIGHT, Image, Painter, Turn, is_sideways, turn_of
 
 SKIPPABLE = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}  # "not referred to" is exact in these
@@ -199,8 +201,7 @@ class PyavFile:
     def _runs(self, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Frames told apart by their stamps, one run of decoding after another."""
         at = 0
-        while at < len(wanted):
-            end = self._run_end(wanted, at)
+        for end in self._run_ends(wanted):
             for retreat in (0, 1, None):  # a frame that does not come may need an earlier start
                 if not (retreat == 0 and self._can_continue(wanted[at])) and not self._go_to(
                     wanted[at], retreat
@@ -214,13 +215,15 @@ class PyavFile:
             else:
                 self._give_up(wanted[at])
 
-    def _run_end(self, wanted: Sequence[int], at: int) -> int:
-        """One past the last wanted frame that is read without another seek."""
-        for i in range(at + 1, len(wanted)):
-            key = self.index.key_of(wanted[i])
-            if key > 0 and self.index.first_shown(key) > wanted[i - 1] + NEAR:
-                return i
-        return len(wanted)
+    def _run_ends(self, wanted: Sequence[int]) -> list[int]:
+        """Where to seek instead of reading on: one past the last frame of every run."""
+        frames, stamps, keys = np.asarray(wanted), self.index.stamps, self.index.keys[:, 0]
+        if stamps is None or len(keys) < 2:
+            return [len(frames)]
+        key = np.searchsorted(keys, stamps[frames], side="right") - 1
+        first = np.searchsorted(stamps, keys[np.maximum(key, 0)])
+        far = (key[1:] > 0) & (first[1:] > frames[:-1] + NEAR)
+        return [*(np.flatnonzero(far) + 1).tolist(), len(frames)]
 
     def _can_continue(self, target: int) -> bool:
         stamps = self.index.stamps
@@ -243,18 +246,24 @@ class PyavFile:
             return False
         if retreat is None or not self._seek(key - retreat):
             self._reopen()
-            self._reset(demuxed(self._container, self._stream))
+            self._reset(self._demux())
         return True
+
+    def _demux(self) -> Iterator[Any]:
+        """The packets from where the file stands."""
+        packets = demuxed(self._container, self._stream)
+        places = self.index.places
+        return packets if places is None else placed(packets, self._stream, places)
 
     def _seek(self, key: int) -> bool:
         """Stand before a keyframe or, where the container is not that exact, an earlier one."""
         pts, dts = (int(v) for v in self.index.keys[key])
-        for stamp in (pts, dts):
+        for stamp in (pts, dts) if self.index.places is None else (dts,):
             try:
                 self._container.seek(stamp, stream=self._stream)
             except av.error.FFmpegError:
                 continue
-            packets = demuxed(self._container, self._stream)
+            packets = self._demux()
             first = next((p for p in packets if p.is_keyframe), None)
             if first is None or first.pts is None or first.pts > pts:
                 continue

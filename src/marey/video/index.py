@@ -16,18 +16,19 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from marey.video.container import demuxed
 from marey.video.error import VideoError
+from marey.video.packed import display_places, one_picture, split
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating]
 
 NOMINAL_RATE = Fraction(25)
-EMPTY_PICTURE = 8  # bytes
-CACHE_FRAMES = 4_000_000  # frames over all remembered files, 16 bytes each
+CACHE_FRAMES = 1_000_000  # over all remembered files, 16 bytes each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class FrameIndex:
     decoded: bool = False
     lost: int = 0
     hidden: int = 0  # samples that an edit list hides
+    places: dict[int, int] | None = None  # display order by decoding stamp, see ``packed``
 
     def __len__(self) -> int:
         return len(self.times)
@@ -188,18 +190,11 @@ def packet_check(stream: Any) -> Any:
     return whole
 
 
-def one_picture(packet: Any) -> bool:
-    """Whether an MPEG-4 part 2 packet holds one coded picture.
-
-    XviD and DivX pack a picture and the next into one packet and leave an empty one behind; the
-    stamps of such packets do not tell the order of display.
-    """
-    return packet.size > EMPTY_PICTURE and bytes(packet).count(b"\0\0\1\xb6") == 1
-
-
 def index_from_packets(container: Any, stream: Any) -> tuple[FrameIndex | None, PacketTable]:
     """The index that the packets give, or None where they are in doubt."""
     table = read_packets(container, stream)
+    if table.doubt and container.format.name == "avi" and stream.codec_context.name == "mpeg4":
+        return index_of_packed(container, stream, table), table
     if table.doubt or not len(table.shown):
         return None, table
     times = table.shown * float(stream.time_base)
@@ -208,6 +203,24 @@ def index_from_packets(container: Any, stream: Any) -> tuple[FrameIndex | None, 
         times=times, stamps=table.shown, keys=table.keys, rate=rate, hidden=table.hidden
     )
     return index, table
+
+
+def index_of_packed(container: Any, stream: Any, table: PacketTable) -> FrameIndex | None:
+    """The index of an AVI with packed pictures, or None where it is something else."""
+    if not len(table.shown):
+        return None
+    try:
+        container.seek(0, stream=stream)
+        found = display_places(split(demuxed(container, stream), stream))
+    except av.error.FFmpegError:
+        return None
+    if found is None:
+        return None
+    stamps = np.arange(len(found[0]))
+    times = (stamps + int(table.shown[0])) * float(stream.time_base)
+    keys = np.asarray(found[1], dtype=np.int64).reshape(-1, 2)
+    rate = average_rate(stream, stamps)
+    return FrameIndex(times=times, stamps=stamps, keys=keys, rate=rate, places=found[0])
 
 
 def index_from_frames(
