@@ -28,6 +28,7 @@ from marey.video import Video, VideoError, VideoWarning, open_video
 from marey.video.sampling import clip_indices, is_clamped
 
 _TRIES = 16  # other rows tried in place of an unreadable one
+_AT_ONCE = 32  # frames turned into floats together at test time
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,12 @@ class ClipDataset:
                 clamped = is_clamped(count, fps, spec, span=span)
         except VideoError as error:
             failure = Failure(item.video, _reason(error))
-            empty = torch.zeros(time * space, self._frames(spec), dtype=torch.float64)
+            empty = torch.zeros(
+                time * space, spec.frames * spec.segment_frames, dtype=torch.float64
+            )
             weights = self._weights(item.target)
             return Sample(None, None, weights, item.key, empty, row, failures=(failure,))
-        crops = transforms.test_views(transforms.to_input(clip.frames, spec), spec, space)
-        # (space, C, U, S, S) -> (time, space, C, T, S, S) -> (V, C, T, S, S), time-major
-        views = torch.stack([crops.index_select(2, at) for at in position]).flatten(0, 1)
+        views = _all_views(clip.frames, position, spec, space)
         times = clip.times[position].repeat_interleave(space, dim=0)
         return Sample(views, None, self._weights(item.target), item.key, times, row, clamped, lost)
 
@@ -219,9 +220,26 @@ class ClipDataset:
         weights[list(labels)] = 1.0
         return weights
 
-    @staticmethod
-    def _frames(spec: ClipSpec) -> int:
-        return spec.frames * spec.segment_frames
+
+def _all_views(frames: Tensor, position: Tensor, spec: ClipSpec, space: int) -> Tensor:
+    """(U, C, H, W) uint8 unique frames and (time, T) places in them to (V, C, T, S, S) views.
+
+    Every frame is scaled once, a few at a time, and every view written in place: thirty views of a
+    long clip are most of a gigabyte.
+    """
+    parts = [
+        transforms.scale_for_test(transforms.to_input(part, spec), spec, space)
+        for part in frames.split(_AT_ONCE)
+    ]
+    scaled = torch.cat(parts, dim=1)  # (C, U, h, w)
+    offsets = transforms.test_offsets(scaled.shape[-2], scaled.shape[-1], spec, space)
+    size = spec.test_size
+    shape = (len(position), space, len(scaled), position.shape[1], size, size)
+    views = torch.empty(shape)  # (time, space, C, T, S, S)
+    for i, at in enumerate(position):
+        for k, (top, left) in enumerate(offsets):
+            views[i, k] = scaled[:, at, top : top + size, left : left + size]
+    return views.flatten(0, 1)
 
 
 def frame_span(times: Tensor, start_s: float | None, end_s: float | None) -> tuple[int, int] | None:
