@@ -242,7 +242,7 @@ def test_damaged_files_are_used_and_named(tmp_path: Path) -> None:
         sample = ClipDataset(items, spec, training=training, views=(1, 3)).sample(0, 0)
         assert sample.rgb is not None
         assert sample.failures[0].source == str(path)
-        assert "frames could not be decoded; used without them" in sample.failures[0].reason
+        assert "frames that could not be decoded: " in sample.failures[0].reason
 
 
 def test_more_classes_than_the_network_has_are_refused(clips: ItemTable) -> None:

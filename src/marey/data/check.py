@@ -108,7 +108,7 @@ def check_data(
     readable = [f for f in ordered if not f.reason]
     findings = {
         "unreadable": tuple(Failure(f.path, f.reason) for f in ordered if f.reason),
-        "damaged": tuple(Failure(f.path, f"{f.lost} frames lost") for f in readable if f.lost),
+        "damaged": tuple(Failure(f.path, f"frames lost: {f.lost}") for f in readable if f.lost),
         "too_short": tuple(_short(readable, jobs, frames)),
         "odd_rate": tuple(_odd(readable)),
         "shared": tuple(_shared(dataset, facts)),

@@ -298,7 +298,9 @@ def _direction(
 def _lost(item: Item, video: Video) -> tuple[Failure, ...]:
     if not video.lost:
         return ()
-    return (Failure(item.video, f"{video.lost} frames could not be decoded; used without them"),)
+    return (
+        Failure(item.video, f"frames that could not be decoded: {video.lost}; used without them"),
+    )
 
 
 def _reason(error: VideoError) -> str:

@@ -49,6 +49,6 @@ class FailureLog:
         lines = self.report()
         more = f"; and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
         raise ValueError(
-            f"{len(self)} of {total} files could not be read, above the bad share {share:g}: "
+            f"{len(self)} of {total} files could not be read whole, above the bad share {share:g}: "
             f"repair or remove them, or raise bad_share: {'; '.join(lines[:_LISTED])}{more}"
         )
