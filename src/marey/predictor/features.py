@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from marey.config import nearest, write_whole
 from marey.predictor.feed import clip_seconds
-from marey.predictor.predictor import Predictor
-from marey.predictor.sources import Source, expand
+from marey.predictor.predictor import Predictor, reason
+from marey.predictor.sources import Source, expand_all, name_of
 from marey.report.annotated import unique_names
 from marey.types import Failure
 from marey.video import VideoError, open_video
@@ -48,10 +48,8 @@ def extract_features(
     predictor = model if isinstance(model, Predictor) else Predictor(model, device=device)
     window = clip_seconds(predictor.spec) if window_s is None else window_s
     step = window if step_s is None else step_s
-    several = isinstance(sources, (list, tuple))
-    given: Sequence[Source] = sources if several else [sources]  # type: ignore[assignment,list-item]
-    every = [one for part in given for one in expand(part)]
-    names = unique_names([_name(one) for one in every])
+    every = expand_all(sources)
+    names = unique_names([name_of(one) for one in every])
     written: list[Path] = []
     failures: list[Failure] = []
     for source, name in zip(every, names, strict=True):
@@ -60,10 +58,10 @@ def extract_features(
         except VideoError as error:
             if len(every) == 1:
                 raise
-            failures.append(Failure(_name(source), str(error)))
+            failures.append(Failure(name_of(source), reason(error)))
             continue
         columns = {"features": rows, "times": times}
-        written.append(_write(Path(out) / f"{name}.{format}", columns, source=_name(source)))
+        written.append(_write(Path(out) / f"{name}.{format}", columns, source=name_of(source)))
         if progress:
             progress(written[-1])
     if failures and not written:
@@ -91,10 +89,6 @@ def pooled(predictor: Predictor, clips: Tensor) -> Tensor:
     with torch.inference_mode(), predictor.autocast():
         maps = predictor.model.features(clips.to(predictor.device))  # type: ignore[operator]
         return torch.cat([one.float().mean((2, 3, 4)) for one in maps], dim=1).cpu()
-
-
-def _name(source: Source) -> str:
-    return str(source) if isinstance(source, (str, Path)) else "array"
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], *, source: str) -> Path:

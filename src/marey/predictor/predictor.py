@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from marey.choices import TaskChoice
 from marey.config import to_plain
 from marey.data.transforms import short_side_size, test_scale, test_views, to_input
-from marey.predictor.sources import Source, expand, is_endless
+from marey.predictor.sources import Source, expand_all, name_of
 from marey.predictor.windows import Window, windows_of
 from marey.tasks.classification import Classification
 from marey.types import Clip, ClipSpec, Prediction
@@ -146,16 +146,9 @@ class Predictor:
         Of several videos, one that cannot be read has ``skipped``; a single one raises VideoError.
         Raises ValueError when a source is not there or never ends.
         """
-        several = isinstance(source, (list, tuple))
-        given: Sequence[Source] = source if several else [source]  # type: ignore[assignment,list-item]
-        endless = [one for one in given if is_endless(one)]
-        if endless:
-            raise ValueError(
-                f"{endless[0]} never ends; iterate over marey.predictor.Stream instead"
-            )
-        every = [one for part in given for one in expand(part)]
+        every = expand_all(source)
         for one in every:
-            name = str(one) if isinstance(one, (str, Path)) else "array"
+            name = name_of(one)
             try:
                 with open_video(one) as video:  # type: ignore[arg-type]
                     found = self.look(video)
@@ -163,7 +156,7 @@ class Predictor:
             except VideoError as error:
                 if len(every) == 1:
                     raise
-                found, lost = [], str(error)
+                found, lost = [], reason(error)
             yield self.result(name, found, lost)
 
     def look(self, video: Video) -> list[Prediction]:
@@ -298,6 +291,11 @@ def choose_device(name: str) -> torch.device:
 def num_classes_of(model: nn.Module) -> int:
     """How many classes the network answers for."""
     return int(model.config.num_classes)  # type: ignore[union-attr,arg-type]
+
+
+def reason(error: VideoError) -> str:
+    """Why a video cannot be read, without its name: a result names it already."""
+    return f"{error.cause} (at {error.position})"
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

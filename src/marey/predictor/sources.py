@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,26 @@ def is_endless(source: object) -> bool:
     )
 
 
+def name_of(source: Source) -> str:
+    """How a result names a source."""
+    return "array" if isinstance(source, (np.ndarray, Tensor)) else str(source)
+
+
+def expand_all(sources: Source | Sequence[Source]) -> list[Source]:
+    """The videos of one source or of several, see ``expand``."""
+    if isinstance(sources, (str, int, Path, np.ndarray, Tensor)):
+        return expand(sources)
+    return [one for source in sources for one in expand(source)]
+
+
 def expand(source: Source) -> list[Source]:
     """The videos a source means, sorted: itself, a folder's files (below it too), a glob's matches.
 
-    A folder with pictures and no videos is one video. Raises ValueError when nothing is there.
+    A folder with pictures and no videos is one video. Raises ValueError when nothing is there
+    or the source never ends.
     """
+    if is_endless(source):
+        raise ValueError(f"{source} never ends; iterate over marey.predictor.Stream instead")
     if not isinstance(source, (str, Path)):
         return [source]
     path = Path(source)

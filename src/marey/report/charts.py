@@ -41,14 +41,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A value as short as an axis wants it: 1200 -> 1.2k, 0.0003 -> 3e-4."""
+    """A value as short as an axis wants it: 1200 -> 1.2k, 0.00003 -> 3e-5."""
     size = abs(value)
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "-"
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             return f"{value / (1e3 if suffix == 'k' else limit):.3g}{suffix}"
-    if size < 1e-3:
+    if size < 1e-4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:.4g}"
@@ -73,10 +73,12 @@ class Plot:
     y: tuple[float, float]
 
     def across(self, x: np.ndarray | float) -> np.ndarray:
+        """Pixels from the left."""
         low, high = self.x
         return LEFT + (np.asarray(x) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def down(self, y: np.ndarray | float) -> np.ndarray:
+        """Pixels from the top."""
         low, high = self.y
         return TOP + (high - np.asarray(y)) / (high - low) * (HEIGHT - TOP - BOTTOM)
 

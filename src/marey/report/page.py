@@ -89,7 +89,10 @@ def _facts(run: RunFolder, cost: Cost) -> list[tuple[str, str, str]]:
     values = reached(run)
     main = [key for key in HEADLINES if key in values][:1]
     facts = [(metric_name(key), percent(values[key]), protocol(run)) for key in main]
-    facts += [(metric_name(key), percent(values[key]), "") for key in SECOND if key in values]
+    second = [key for key in SECOND if key in values]
+    if 0 < len(run.classes) <= 5:
+        second = [key for key in second if key != "top5"]  # all of five are always right
+    facts += [(metric_name(key), percent(values[key]), "") for key in second]
     if is_number(run.metrics.get("clips")):
         clamped = int(run.metrics.get("clamped") or 0)
         note = f"{clamped:,} shorter than the network's clip" if clamped else ""

@@ -13,7 +13,7 @@ from marey.report.tables import table
 from marey.report.words import letters, metric_name, percent
 
 LISTED_CLASSES = 24  # more classes than this fold into lowest, highest and a list to open
-NOT_MEASURES = ("epoch", "step", "loss", "seconds", "kind", "clips", "clamped", "skipped")
+NOT_MEASURES = ("epoch", "step", "loss", "seconds", "kind", "clips", "val_s")
 
 
 def reached(run: RunFolder) -> dict[str, float]:
@@ -34,10 +34,18 @@ def protocol(run: RunFolder) -> str:
 
 
 def claims_lead(run: RunFolder) -> str:
-    """The sentence above the table."""
+    """The sentences above the table: what a claim holds for, and what it cost its authors."""
     if not run.claims:
         return "This recipe repeats no published result, so nothing is claimed."
-    return "A claim holds for its own data and protocol; reached is what this run measured."
+    origin = run.recipe.get("origin")
+    origin = origin if isinstance(origin, Mapping) else {}
+    hours = f"{origin['hours']:g} hours" if is_number(origin.get("hours")) else ""
+    cost = ", ".join(str(part) for part in (origin.get("hardware"), hours) if part)
+    paper = ", ".join(str(origin[key]) for key in ("paper", "table") if origin.get(key))
+    said = ["A claim holds for its own data and protocol; reached is what this run measured."]
+    said += [f"Recipe: {paper}."] if paper else []
+    said += [f"Originally trained on {cost}."] if cost else []
+    return " ".join(said)
 
 
 def claims_table(run: RunFolder) -> str:

@@ -36,24 +36,29 @@ class RunFolder:
 
     @property
     def model(self) -> str:
+        """The variant that was trained."""
         named = self.metrics.get("model") or self.recipe.get("model") or self.header.get("variant")
         return str(named or "unnamed network")
 
     @property
     def dataset(self) -> str:
+        """Where its data came from; empty when nothing says so."""
         data = self.recipe.get("data")
         path = data.get("path") if isinstance(data, Mapping) else data
         return str(path or self.metrics.get("data") or "")
 
     @property
     def classes(self) -> list[str]:
+        """Class names in the order of scores."""
         return [str(name) for name in self.metrics.get("classes") or ()]
 
     @property
     def claims(self) -> list[dict[str, Any]]:
+        """The published results the recipe repeats."""
         return [claim for claim in self.recipe.get("claims") or () if isinstance(claim, dict)]
 
     def class_name(self, number: int) -> str:
+        """The name of a class, ``class 12`` where there is none."""
         classes = self.classes
         return classes[number] if 0 <= number < len(classes) else f"class {number}"
 
