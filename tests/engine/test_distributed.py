@@ -19,12 +19,12 @@ ALONE = distributed.Ranks(rank=0, world=1, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def found(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> dict[str, Any]:
     """Findings of ``two_processes.py`` under torchrun."""
     script = Path(__file__).with_name("two_processes.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    command += [str(script), str(tmp_path_factory.mktemp("runs"))]
+    command += [str(script), str(tmp_path_factory.mktemp("runs")), str(videos)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
@@ -45,6 +45,7 @@ def test_synchronised_norms_are_one_norm_over_all_clips(found: dict[str, Any]) -
 
 def test_every_video_is_scored_once(found: dict[str, Any]) -> None:
     assert found["scores"] == [[f"video {i}" for i in (0, 1, 2, 3, 5, 6)], ["video 0"]]
+    assert found["real_scores"] == ["a", "b", "c"]
 
 
 def test_sharded_parameters_train_and_resume(found: dict[str, Any]) -> None:

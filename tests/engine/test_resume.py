@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 
 from marey.engine.checkpoint import read_checkpoint
 from marey.engine.stop import Stopped
+from marey.engine.train import train
 
 SCRIPT = str(Path(__file__).with_name("tiny_run.py"))
 EVERYTHING = (
@@ -83,6 +86,7 @@ def assert_same_run(stopped: Path, whole: Path, steps: int) -> None:
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_once_and_again(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     here(whole, *EVERYTHING)
@@ -97,6 +101,7 @@ def test_killed_in_mid_epoch_once_and_again(tmp_path: Path) -> None:
     assert_same_run(stopped, whole, 15)
 
 
+@pytest.mark.slow
 def test_killed_with_two_processes(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fields = ("run.save_steps=3", "run.ema=0.9", "length=22")
@@ -109,6 +114,7 @@ def test_killed_with_two_processes(tmp_path: Path) -> None:
     assert [clip["key"] for clip in clips] == [f"video {i}" for i in range(7)]  # 4 + 3 rows
 
 
+@pytest.mark.slow
 def test_killed_with_loader_workers(tmp_path: Path, videos: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fields = (f"data.path={videos}", "run.batch=2", "run.save_steps=3")
@@ -130,6 +136,7 @@ def test_a_signal_saves_at_the_next_step_and_stops(tmp_path: Path, name: str, co
     assert (state["epoch"], state["done"], state["finished"]) == (1, 2, False)
 
 
+@pytest.mark.slow
 def test_a_stopped_process_exits_with_its_code_and_no_traceback(tmp_path: Path) -> None:
     done = launch(tmp_path / "run", "signal=7:SIGTERM")
     assert done.returncode == 143
@@ -150,3 +157,21 @@ def test_signalled_run_continues_and_a_finished_one_returns_at_once(
     here(stopped)
     assert "15 {'top1'" in capsys.readouterr().out.splitlines()[-1]
     assert (stopped / "log.jsonl").read_bytes() == before
+
+
+def test_stopped_during_validation_it_validates_again(tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    here(whole, "run.ema=0.5")
+    torch.set_num_threads(1)
+
+    def interrupting(row: Mapping[str, Any]) -> None:
+        if row["kind"] == "eval" and row["done"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = tiny_run.TinyRecipe(run__ema=0.5)
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step 5; saved"):
+        train(recipe, stopped, progress=interrupting)
+    state = read_checkpoint(stopped / "checkpoints/step-00000005.pt")
+    assert (state["epoch"], state["done"]) == (0, 5)
+    here(stopped, "run.ema=0.5")
+    assert_same_run(stopped, whole, 15)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import tiny_run
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from marey.choices import ScheduleChoice
 from marey.engine.checkpoint import read_checkpoint
 from marey.engine.log import silent
+from marey.engine.multigrid import Phase, Plan
 from marey.engine.train import Pace, TrainingError, pieces, train
 
 
@@ -210,16 +211,22 @@ def test_multigrid_runs_through_its_shapes(tmp_path: Path, videos: Path) -> None
     assert rates == pytest.approx([0.35, 0.35, 0.2, 0.1, 0.05, 0.05, 0.005, 0.005])
 
 
-def test_pace_follows_shapes() -> None:
+def test_pace_follows_phases() -> None:
     class Shaped:
-        shape_of = staticmethod(lambda epoch, step: "coarse" if epoch < 2 else "full")
+        asked: ClassVar[list[int]] = []
 
         def steps(self, epoch: int) -> int:
+            self.asked.append(epoch)
             return 3 if epoch < 2 else 9
 
-    pace = Pace(Shaped(), ScheduleChoice(epochs=3.5))
+    phases = (Phase(2, 4, 2, 8, 0), Phase(4, 1, 4, 8, 1))
+    schedule = ScheduleChoice(epochs=3.5)
+    plan = Plan(schedule=schedule, phases=phases, crop=8, short=False)
+    pace = Pace(Shaped(), schedule, plan)
     assert [pace.steps(e) for e in range(4)] == [3, 3, 9, 4]
     assert pace.left(1, 1) == 2 + 9 + 4
+    assert Shaped.asked == [0, 2]  # once a phase
+    assert Pace(Shaped(), schedule, None).steps(3) == round(0.5 * 9)
 
 
 def test_pieces_cover_a_batch_once() -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ class TinyLoader:
     ) -> None:
         self.dataset = Rows(length, (views, 1))
         self.batch, self.rank, self.world, self.training = batch, rank, world, training
+        self.order = SimpleNamespace(world=world)
         self.views, self.broken, self.clamped = views, frozenset[int](), 0
 
     def steps(self, epoch: int) -> int:

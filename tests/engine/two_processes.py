@@ -103,6 +103,18 @@ def scores(ranks: distributed.Ranks) -> Any:
     return found
 
 
+def real_scores(ranks: distributed.Ranks, videos: str) -> Any:
+    """The same with the data floor's loader and video files."""
+    model, task = tiny_run.TinyNet(), Classification(TaskChoice(), 3)
+    recipe = tiny_run.TinyRecipe(data__path=videos, data__workers=0)
+    pair = []
+    for rank, world in ((ranks.rank, 2), (0, 1)):
+        loader = recipe.build_loader("val", model, batch=1, rank=rank, world=world)
+        pair.append(evaluate(model, task, loader, device=ranks.device))
+    assert pair[0].clips == pair[1].clips
+    return [Path(clip["video"]).parent.name for clip in pair[0].clips]
+
+
 def parallel(out: Path) -> Any:
     """Sharded parameters: the same weights as DDP, also when stopped and resumed."""
     fields = {"run__ema": 0.9, "run__accumulate": 2, "optim__clip_norm": 1.0}
@@ -135,6 +147,7 @@ def main() -> None:
     ranks = distributed.start("cpu")
     checks = (rows, numbers, shared_norm, groups_of_norms, precise, scores)
     found = {check.__name__: check(ranks) for check in checks}
+    found["real_scores"] = real_scores(ranks, sys.argv[2])
     found["parallel"] = parallel(Path(sys.argv[1]))
     if ranks.main:
         print("FOUND " + json.dumps(found))

@@ -65,6 +65,7 @@ def start(device: str = "auto") -> Ranks:
     chosen = pick_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+        torch.backends.cudnn.benchmark = True
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Ranks(rank=0, world=1, device=chosen)

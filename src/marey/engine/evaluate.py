@@ -82,7 +82,7 @@ def evaluate(
     The model comes back in the mode it was in. Raises ValueError when no video could be read.
     """
     started = time.perf_counter()
-    world = int(getattr(loader, "world", 1))
+    world = int(loader.order.world)  # among how many processes the videos are dealt out
     mode = model.training
     model.to(device).eval()
     try:

@@ -31,7 +31,7 @@ from marey.engine.distributed import Ranks
 from marey.engine.evaluate import autocast, evaluate
 from marey.engine.folder import RunFolder, TrainingError
 from marey.engine.log import Progress, ProgressLine
-from marey.engine.multigrid import CLIPS_PER_STATISTIC, plan_of
+from marey.engine.multigrid import CLIPS_PER_STATISTIC, Phase, Plan, plan_of
 from marey.engine.optim import lr_scale, set_lr
 from marey.engine.schedule import check_schedule, lr_at
 from marey.engine.state import Recipe, RunState
@@ -70,8 +70,9 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
     place = {"batch": run.batch // ranks.world, "rank": ranks.rank, "world": ranks.world}
     loader = recipe.build_loader("train", state.model, **place)
     held_out = recipe.build_loader("val", state.model, **place)
-    schedule = schedule_of(recipe, state.model)
-    pace = Pace(loader, schedule)
+    plan = multigrid_plan(recipe, state.model)
+    schedule = plan.schedule if plan else recipe.schedule
+    pace = Pace(loader, schedule, plan)
     folder = RunFolder(Path(out), recipe, ranks, rows=len(loader.dataset), epochs=schedule.epochs)
     progress = progress or ProgressLine()
     folder.resume(state, progress)
@@ -161,31 +162,28 @@ def check_run(recipe: Recipe, ranks: Ranks) -> None:
         )
 
 
-def schedule_of(recipe: Recipe, model: nn.Module) -> ScheduleChoice:
-    """The recipe's schedule, as multigrid stretches it."""
+def multigrid_plan(recipe: Recipe, model: nn.Module) -> Plan | None:
+    """The shapes of the run's clips and their schedule; None where all clips are full."""
     if recipe.schedule.multigrid == "none":
-        return recipe.schedule
+        return None
     spec: Any = model.spec
-    plan = plan_of(recipe.schedule, frames=spec.frames, crop=spec.size)
-    assert plan is not None
-    return plan.schedule
+    return plan_of(recipe.schedule, frames=spec.frames, crop=spec.size)
 
 
 class Pace:
     """How many steps epochs have: the loader's, and fewer in a last epoch that is not whole."""
 
-    def __init__(self, loader: Any, schedule: ScheduleChoice) -> None:
-        self.loader, self.length = loader, schedule.epochs
+    def __init__(self, loader: Any, schedule: ScheduleChoice, plan: Plan | None) -> None:
+        self.loader, self.length, self.plan = loader, schedule.epochs, plan
         self.epochs = math.ceil(schedule.epochs)
-        self._known: dict[Any, int] = {}
+        self._known: dict[Phase | None, int] = {}
 
     def whole(self, epoch: int) -> int:
-        """Steps of a whole epoch; clips of one shape make epochs of one length."""
-        shape_of = getattr(self.loader, "shape_of", None)
-        shape = shape_of(epoch, 0) if shape_of else None
-        if shape not in self._known:
-            self._known[shape] = self.loader.steps(epoch)
-        return self._known[shape]
+        """Steps of a whole epoch; the epochs of one phase are equally long."""
+        phase = self.plan.phase_at(epoch) if self.plan else None
+        if phase not in self._known:
+            self._known[phase] = self.loader.steps(epoch)
+        return self._known[phase]
 
     def steps(self, epoch: int) -> int:
         """Steps taken in an epoch."""
