@@ -67,7 +67,7 @@ def outputs(network: Any, clip: Any) -> dict[str, torch.Tensor]:
 
 
 def summary(maps: tuple) -> torch.Tensor:
-    return torch.tensor([[m.mean(), m.std(correction=0)] for m in maps])
+    return torch.tensor([[m.mean(), m.std()] for m in maps])
 
 
 def flops_input(text: str) -> Any:
