@@ -151,11 +151,10 @@ def _check(
             None,
             "not checked: onnxruntime is not installed (pip install 'marey[export]')",
         )
-    device = next(model.parameters()).device
     run = _torch_runner(path) if kind == "torch" else _onnx_runner(path)
     difference = scale = 0.0
     for clips in (clip, torch.cat([clip.flip(2), clip[:1]])):
-        eager = model(clips.to(device)).float().cpu()
+        eager = model(clips).float()
         difference = max(difference, float((run(clips) - eager).abs().max()))
         scale = max(scale, float(eager.abs().max()))
     if not difference <= tolerance * max(scale, 1.0):
@@ -182,12 +181,14 @@ def _onnx_runner(path: Path) -> Any:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, every part back in its own mode afterwards."""
+    """The network on the CPU in evaluation mode; every part as it was afterwards."""
     modes = [(part, part.training) for part in model.modules()]
-    model.eval()
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    model.eval().to("cpu")
     try:
         yield
     finally:
+        model.to(device)
         for part, training in modes:
             part.training = training
 

@@ -170,10 +170,19 @@ def test_defaults() -> None:
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_charades_weights_mean_many_labels(brightness) -> None:
+def test_one_class_or_several_is_read_from_the_weights(tiny, brightness, tmp_path) -> None:
+    import dataclasses
+
+    from marey.zoo import load, save
+
+    several = TaskChoice(labels="multi", combine="max")
     assert task_of(brightness) == TaskChoice()
-    brightness.provenance = "slow_r50_8x8.charades"
-    assert task_of(brightness) == TaskChoice(labels="multi", combine="max")
+    task = {"kind": "classification", "labels": "multi", "smoothing": 0.1, "combine": "max"}
+    file = save(tiny, tmp_path / "weights.safetensors", recipe={"task": task})
+    assert task_of(load(str(file))) == several
+    assert task_of(load(str(tmp_path))) == several
+    brightness.spec = dataclasses.replace(brightness.spec, sampling="stride")  # Charades
+    assert task_of(brightness) == several
 
 
 @pytest.mark.parametrize(

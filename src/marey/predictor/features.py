@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from marey.config import nearest, write_whole
+from marey.config import write_whole
 from marey.predictor.feed import clip_seconds
 from marey.predictor.predictor import Predictor, reason
 from marey.predictor.sources import Source, expand_all, name_of
@@ -37,14 +37,12 @@ def extract_features(
 
     One file a video in folder ``out``, written whole: ``features`` (N, D) float32 and ``times``
     (N, 2) float64, the seconds [start, end) of each window. Networks with two pathways give both,
-    one after the other. A window is one clip of the network long unless ``window_s`` says
-    otherwise, and they are ``step_s`` apart, by default without gap. Returns the files and the
-    videos that could not be read. Raises ValueError when that is all of them.
+    one after the other. A window is one clip of the network long, or ``window_s``, and they are
+    ``step_s`` apart, by default without gap. Returns the files and the videos that failed.
+    Raises ValueError when that is all of them.
     """
     if format not in FORMATS:
-        raise ValueError(
-            f"format is {format!r}; choose npz or safetensors{nearest(format, FORMATS)}"
-        )
+        raise ValueError(f"format is {format!r}; choose npz or safetensors")
     predictor = model if isinstance(model, Predictor) else Predictor(model, device=device)
     window = clip_seconds(predictor.spec) if window_s is None else window_s
     step = window if step_s is None else step_s
@@ -65,9 +63,7 @@ def extract_features(
         if progress:
             progress(written[-1])
     if failures and not written:
-        raise ValueError(
-            f"none of {len(failures)} videos could be read, first {failures[0].reason}"
-        )
+        raise ValueError(f"none of {len(failures)} videos could be read; {failures[0].reason}")
     return written, failures
 
 

@@ -27,6 +27,7 @@ from marey.config import to_plain
 from marey.data.transforms import short_side_size, test_scale, test_views, to_input
 from marey.predictor.sources import Source, expand_all, name_of
 from marey.predictor.windows import Window, windows_of
+from marey.report.run import weights_head
 from marey.tasks.classification import Classification
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
@@ -261,13 +262,19 @@ def default_views(spec: ClipSpec) -> tuple[int, int]:
 
 
 def task_of(model: nn.Module) -> TaskChoice:
-    """One class or many: what the network's own recipe says, else by the data it was made for."""
-    recipe = getattr(model, "recipe", None) or {}
+    """One class or several: what the recipe inside the network's own weights says.
+
+    Published weights carry no recipe: those sampled the way of Charades answer for several.
+    """
+    provenance = str(getattr(model, "provenance", ""))
+    recipe = getattr(model, "recipe", None)
+    if recipe is None and provenance:
+        recipe = weights_head(Path(provenance))[0].get("recipe")
     told = recipe.get("task") if isinstance(recipe, dict) else None
     if isinstance(told, dict):
         return TaskChoice(labels=told.get("labels", "single"), combine=told.get("combine", "mean"))
-    made_for = f"{getattr(model, 'variant', '')} {getattr(model, 'provenance', '')}".lower()
-    if "charades" in made_for:
+    spec = getattr(model, "spec", None)
+    if isinstance(spec, ClipSpec) and spec.sampling == "stride":
         return TaskChoice(labels="multi", combine="max")
     return TaskChoice()
 

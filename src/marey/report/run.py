@@ -88,7 +88,7 @@ def read_run(path: str | Path) -> RunFolder:
     rows = _log(path / "log.jsonl")
     if not (rows or metrics):
         raise ValueError(f"{path} has neither log.jsonl nor metrics.json: it is not a run folder")
-    header, parameters = _weights(path)
+    header, parameters = weights_head(path)
     return RunFolder(path, recipe, metrics, clips, rows, header, parameters, tuple(broken))
 
 
@@ -120,13 +120,16 @@ def _log(path: Path) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _weights(path: Path) -> tuple[dict[str, Any], int | None]:
-    """What a weights file says of itself, and its number of learnable values; its head suffices."""
-    for name in WEIGHTS:
+def weights_head(path: Path) -> tuple[dict[str, Any], int | None]:
+    """What our own weights (a file, or a run's best) say of themselves, and how many values learn.
+
+    Reads the head of the file alone; ({}, None) where there is none of ours.
+    """
+    for file in [path / name for name in WEIGHTS] if path.is_dir() else [path]:
         try:
-            with (path / name).open("rb") as file:
-                (size,) = struct.unpack("<Q", file.read(8))
-                table = json.loads(file.read(min(size, 100_000_000)))
+            with file.open("rb") as opened:
+                (size,) = struct.unpack("<Q", opened.read(8))
+                table = json.loads(opened.read(min(size, 100_000_000)))
             header = json.loads(table.pop("__metadata__", {}).get("marey", "{}"))
             shapes = [row["shape"] for key, row in table.items() if not key.endswith(BUFFERS)]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
