@@ -158,7 +158,9 @@ def main() -> None:
                 write_video(path, scene(frames, height, width), 30, crf=23, gop=gop)
                 for name, wanted in (("8 sparse frames", sparse), ("dense 32x2 clip", dense)):
                     megabytes = path.stat().st_size / 1e6
-                    print(f"{name}, {size}, keyframe every {gop}, {frames} frames, {megabytes:.1f} MB")
+                    print(
+                        f"{name}, {size}, keyframe every {gop}, {frames} frames, {megabytes:.1f} MB"
+                    )
                     measure(str(path), wanted, options.repeats)
 
 

@@ -271,7 +271,7 @@ def test_a_damaged_packet_loses_one_frame(film: SimpleNamespace, tmp_path: Path)
         video = open_video(path)
     assert (video.num_frames, video.lost) == (49, 1)
     assert sum(len(c.times) for c in video.chunks(8)) == 49
-    with pytest.raises(VideoError) as caught:
+    with pytest.raises(VideoError, match="a damaged packet") as caught:
         open_video(path, tolerant=False).frames_at([49])
     assert caught.value.source == str(path)
     assert "s" in caught.value.position

@@ -164,7 +164,9 @@ class PyavFile:
             return []
         except (av.error.FFmpegError, ValueError) as error:
             if not self.tolerant:
-                raise VideoError(self.source, self._place(packet), plain_cause(error)) from None
+                damaged = isinstance(error, av.error.InvalidDataError)
+                cause = "a damaged packet" if damaged else plain_cause(error)
+                raise VideoError(self.source, self._place(packet), cause) from None
             self._errors += 1
             return []
         for frame in frames:
