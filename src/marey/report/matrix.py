@@ -34,7 +34,9 @@ def matrix(counts: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[str]
 def _grid(table: np.ndarray, share: np.ndarray, labels: Sequence[str]) -> str:
     count = len(labels)
     few = count <= NUMBERED_CLASSES
-    cell, font, angle = (60 if count <= 6 else 38, 12, 40) if few else (18, 10, 60)
+    cell, font, angle = (
+        (60 if count <= 6 else 38, 12, 40) if few else (min(30, 800 // count), 11, 60)
+    )
     names = [label if len(label) <= 22 else label[:21] + "\u2026" for label in labels]
     longest = max(len(name) for name in names) * font * 0.6  # pixels, of an average face
     left, top = 14 + longest, 16 + longest * math.sin(math.radians(angle))
