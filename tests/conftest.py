@@ -1,7 +1,6 @@
 """Shared by all tests: one thread a process, and nothing written into the user's cache."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,9 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quiet_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _quiet_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     torch.set_num_threads(2)
     os.environ.setdefault("MAREY_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_imports_point_down(path: Path) -> None:
     level_0_siblings = LEVEL[own] == 0
     for name in modules_imported(path):
         other = name.split(".")[1]
-        if other == own or other not in LEVEL or level_0_siblings and LEVEL[other] == 0:
+        if other == own or other not in LEVEL or (level_0_siblings and LEVEL[other] == 0):
             continue
         if (own, other) in SAME_FLOOR:
             continue

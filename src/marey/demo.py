@@ -16,7 +16,7 @@ from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Recipe
 
 CLASSES = ("push", "pull", "approach", "retreat")
-VIDEOS = {"train": 240, "val": 48, "test": 4}
+TRAIN, VAL, TEST = 240, 48, 4
 
 RECIPE = Recipe(
     name="demo",
@@ -56,9 +56,10 @@ def tour(out: Path) -> int:
     from marey.data import synthetic
 
     clock = Clock()
-    counts = ", ".join(f"{n} {split}" for split, n in VIDEOS.items())
-    clock.say(f"1/5 drawing videos ({counts}) of {', '.join(CLASSES)}")
-    data = synthetic.write_dataset("direction", out / "data", classes=CLASSES, **VIDEOS)
+    clock.say(f"1/5 drawing {TRAIN + VAL + TEST} videos of {', '.join(CLASSES)}")
+    data = synthetic.write_dataset(
+        "direction", out / "data", train=TRAIN, val=VAL, test=TEST, classes=CLASSES
+    )
     clock.say("2/5 training a small network: each class is its partner played backwards")
     recipe = RECIPE.changed(data={"path": str(data)})
     run = out / "run"

@@ -93,12 +93,12 @@ def _codecs() -> Finding:
 
 
 def _second_decoder() -> Finding:
-    from marey.video.backends import torchcodec_works
+    from marey.video.torchcodec_file import torchcodec_problem
 
-    works, reason = torchcodec_works()
-    if works:
-        return Finding("torchcodec", "a probe clip decoded: it is used where it is faster")
-    return Finding("torchcodec", reason, fine=None, cure="PyAV is used instead")
+    problem = torchcodec_problem()
+    if problem:
+        return Finding("second decoder", problem, fine=None, cure="PyAV is used instead")
+    return Finding("second decoder", "torchcodec decoded a probe clip (--data.backend torchcodec)")
 
 
 def _compiler() -> Finding:

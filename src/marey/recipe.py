@@ -28,8 +28,6 @@ from marey.choices import (
 from marey.config import from_plain, override, read_mapping, to_plain
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from marey.data.loader import ClipLoader
     from marey.data.sources import DataSet
     from marey.data.table import ItemTable
@@ -111,11 +109,19 @@ class Recipe:
             return _hold_out(whole, keep=role == "train")
         return data.split(self.data.train if role == "train" else self.data.val)
 
+    def split_of(self, role: Literal["train", "val"]) -> str:
+        """The name of the split that plays a role, as reports give it."""
+        if self.held_out():
+            return "held out" if role == "val" else "kept"
+        data = self.open_data()
+        wanted = data.split(self.data.train if role == "train" else self.data.val)
+        return next(name for name, items in data.splits.items() if items is wanted)
+
     def held_out(self) -> bool:
         """True where validation rows are cut from the training rows for want of a split."""
         return set(self.open_data().splits) <= {"", self.data.train}
 
-    def build_model(self) -> nn.Module:
+    def build_model(self) -> Any:
         """The network with its weights, its head sized to the data's classes.
 
         It carries ``spec``, ``classes`` and ``variant`` as plain attributes.
@@ -131,7 +137,7 @@ class Recipe:
         if self.weights:
             name = self.model or self.weights
             weights = self.weights if self.model else None
-            model = zoo.load(name, weights=weights, num_classes=len(classes), **fields)
+            model: Any = zoo.load(name, weights=weights, num_classes=len(classes), **fields)
             if model.classes not in (None, classes):
                 warnings.warn(
                     f"{name} was trained on other classes: its head starts anew", stacklevel=2
@@ -145,20 +151,17 @@ class Recipe:
 
     def _clip_fields(self) -> dict[str, Any]:
         """Frames and crop belong to the clip and to the head's window: set once, used in both."""
-        homes = {
-            "frames": "frames",
-            "size": "crop",
-        }  # field of ClipSpec: field of the configuration
+        homes = {"frames": "frames", "size": "crop"}  # of ClipSpec: of the configuration
         return {homes[name]: value for name, value in self.clip.items() if name in homes}
 
-    def build_task(self, model: nn.Module) -> Task:
+    def build_task(self, model: Any) -> Task:
         """What a batch means for this model."""
         from marey.tasks.classification import Classification
 
         return Classification(self.task, num_classes=len(self.open_data().classes))
 
     def build_loader(
-        self, role: Literal["train", "val"], model: nn.Module, *, batch: int, rank: int, world: int
+        self, role: Literal["train", "val"], model: Any, *, batch: int, rank: int, world: int
     ) -> ClipLoader:
         """Batches of one role for one of ``world`` processes; validation uses one centre view."""
         views = None if role == "train" else (1, 1)
@@ -170,7 +173,7 @@ class Recipe:
         self,
         items: ItemTable,
         role: Literal["train", "val"],
-        model: nn.Module,
+        model: Any,
         *,
         batch: int,
         views: tuple[int, int] | None,
@@ -216,7 +219,7 @@ class Recipe:
         )
         return max(1, min(8, cores // max(1, world)))
 
-    def _shapes(self, model: nn.Module) -> Any:
+    def _shapes(self, model: Any) -> Any:
         """The multigrid plan as a function of (epoch, step), or None."""
         if self.schedule.multigrid == "none":
             return None
@@ -224,7 +227,7 @@ class Recipe:
 
         return clip_shapes(self.schedule, model.spec, self.run.batch)
 
-    def save_model(self, model: nn.Module, path: Path) -> Path:
+    def save_model(self, model: Any, path: Path) -> Path:
         """Write our own weight file with spec, classes and this recipe in its header."""
         from marey import zoo
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 from marey.recipe import Recipe, differences
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from marey.data.table import ItemTable
     from marey.engine.evaluate import Evaluation
     from marey.engine.train import TrainResult
@@ -110,8 +108,9 @@ def evaluate(
     from marey.engine import distributed
     from marey.engine.evaluate import evaluate as run_evaluation
     from marey.engine.evaluate import write_evaluation
+    from marey.engine.log import ProgressLine
 
-    network = zoo.load(model or str(weights), weights=str(weights) if model else None)
+    network: Any = zoo.load(model or str(weights), weights=str(weights) if model else None)
     chosen = recipe or recipe_beside(weights)
     chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
     items = chosen.open_data().split(split) if split else chosen.items("val")
@@ -126,7 +125,8 @@ def evaluate(
         loader,
         device=ranks.device,
         precision=chosen.run.precision,
-        progress=progress,
+        split=split or chosen.split_of("val"),
+        progress=progress or ProgressLine(),
     )
     if out is not None and ranks.main:
         from marey.report.page import write_page
@@ -147,7 +147,7 @@ def recipe_beside(weights: str | Path) -> Recipe:
     return Recipe.from_plain(stored) if stored else Recipe()
 
 
-def match_classes(model: nn.Module, items: ItemTable) -> ItemTable:
+def match_classes(model: Any, items: ItemTable) -> ItemTable:
     """The items with their labels counted as the model counts them, matched by class name.
 
     Raises ValueError when the data names a class the weights do not know.

@@ -137,6 +137,21 @@ def test_a_signal_saves_at_the_next_step_and_stops(tmp_path: Path, name: str, co
 
 
 @pytest.mark.slow
+def test_a_signal_to_the_whole_group_leaves_the_workers_alone(tmp_path: Path, videos: Path) -> None:
+    out, fields = tmp_path / "run", (f"data.path={videos}", "run.batch=2", "data.workers=2")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, str(out), *fields, "signal=4:GROUP"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 143, told
+    assert "stopped by SIGTERM after step" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
 def test_a_stopped_process_exits_with_its_code_and_no_traceback(tmp_path: Path) -> None:
     done = launch(tmp_path / "run", "signal=7:SIGTERM")
     assert done.returncode == 143

@@ -235,6 +235,9 @@ def main(arguments: list[str]) -> None:
             interrupt_before(int(value), lambda: os.kill(os.getpid(), signal.SIGKILL))
         elif name == "signal":
             at, _, which = value.partition(":")
+            if which == "GROUP":  # as a scheduler does it: workers are told too
+                interrupt_before(int(at), lambda: os.killpg(os.getpgrp(), signal.SIGTERM))
+                continue
             number = getattr(signal, which)
             interrupt_before(int(at), lambda number=number: os.kill(os.getpid(), number))
         else:

@@ -17,7 +17,7 @@ Array = NDArray[np.generic]
 
 def normal(name: str, shape: tuple[int, ...]) -> Array:
     """Standard normal float32, from a name alone."""
-    draw = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)  # noqa: NPY002
+    draw = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
     return draw.standard_normal(size=tuple(shape)).astype(np.float32)
 
 

@@ -14,6 +14,9 @@ empty (``len(batch) == 0``, ``rgb`` None) and still carries its failures.
 
 from __future__ import annotations
 
+import atexit
+import signal
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,9 +116,10 @@ class ClipLoader:
         self.dataset, self.order, self.workers = dataset, order, workers
         options: dict[str, Any] = {}
         if workers:
+            atexit.register(_end_workers, weakref.ref(self))
             options = {
                 "persistent_workers": True,
-                "worker_init_fn": _one_thread,
+                "worker_init_fn": _settle_worker,
                 "prefetch_factor": 2 if order.training else 1,
             }
         self._requests = _Requests()
@@ -127,6 +131,13 @@ class ClipLoader:
             collate_fn=_as_it_is,
             **options,
         )
+
+    def close(self) -> None:
+        """End the workers; the next epoch starts new ones."""
+        running = getattr(self._reader, "_iterator", None)
+        if running is not None:
+            running._shutdown_workers()
+            self._reader._iterator = None
 
     def __len__(self) -> int:
         """Steps of this rank in the first epoch; in every epoch, unless shapes change."""
@@ -253,8 +264,20 @@ class _Batches(Dataset[Batch | Refusal]):
             return Refusal(str(error))
 
 
-def _one_thread(worker: int) -> None:
+def _settle_worker(worker: int) -> None:
+    """One thread a worker, and deaf to signals that a whole process group gets: the loop saves at
+    its next step, for which it still needs its batches, and ends its workers itself."""
     torch.set_num_threads(1)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _end_workers(loader: weakref.ref[ClipLoader]) -> None:
+    """At exit, before the interpreter would send workers a SIGTERM and wait for them."""
+    alive = loader()
+    if alive is not None:
+        alive.close()
 
 
 def _as_it_is(made: Any) -> Any:

@@ -42,7 +42,7 @@ def preview_sheet(
     failures: list[Failure] = []
     plates: list[Image.Image] = []
     for number in np.flatnonzero(counts)[:classes].tolist():
-        strips = []
+        strips: list[Image.Image] = []
         for item in _rows_of(items, number):
             if len(strips) == clips:
                 break
