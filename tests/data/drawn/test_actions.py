@@ -97,3 +97,21 @@ def test_names_of_partners() -> None:
     assert directions.partner("put down") == "pick up"
     with pytest.raises(ValueError):
         directions.partner("walk")
+
+
+@pytest.mark.parametrize("task", ["fine", "rhythm", "both", "appearance", "direction"])
+def test_a_round_over_the_classes_shares_its_scene(task: str) -> None:
+    """So no class can be told by its background, its figure or where the figure stands."""
+    from marey.data.drawn.film import Options
+    from marey.data.drawn.tasks import film_of
+
+    count = len(synthetic.TASKS[task].classes)
+    step = 2 if task == "direction" else count  # there a pair shares it
+    stages = [film_of(task, "train", k, Options()).stage for k in range(step)]
+    assert len({stage.texture for stage in stages}) == 1
+    assert len({stage.actors[-1].look.number for stage in stages}) == 1
+    assert len({stage.zoom.tobytes() for stage in stages}) == 1
+    following = film_of(task, "train", count, Options()).stage
+    assert following.zoom.tobytes() + following.offset.tobytes() != (
+        stages[0].zoom.tobytes() + stages[0].offset.tobytes()
+    )

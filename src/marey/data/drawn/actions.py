@@ -27,7 +27,7 @@ def stroll(
 ) -> tuple[float, np.ndarray]:
     """Yaw, and x as a fraction of the width, of a figure that stays in the frame as it moves."""
     height, width = setting.size
-    yaw, scale = heading(action, rng), 0.64
+    yaw, scale = heading(action, rng), 0.69
     pace = action.speed * scale * height / width * np.sign(yaw)
     middle = setting.duration_s / 2
     if abs(pace) * setting.duration_s > 0.5:
@@ -41,7 +41,7 @@ def fine(setting: Setting, name: str) -> Stage:
     action = motions.FINE[name]
     add_crowd(stage)
     yaw, x = stroll(action, setting, rng)
-    place = setting.place(x, rng.uniform(0.58, 0.70))
+    place = setting.place(x, rng.uniform(0.64, 0.74))
     motion = action.motion(rng.uniform() + action.rate * rng.uniform(0.88, 1.12) * setting.times)
     motion["yaw"] = motion["yaw"] + yaw
     stage.act(look_of(setting, "actor"), motion, place)
@@ -54,7 +54,7 @@ def rhythm(setting: Setting, name: str) -> Stage:
     kind, tempo = name.rsplit(" ", 1)
     add_crowd(stage)
     action = motions.RHYTHMIC[kind]
-    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.58, 0.70))
+    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.64, 0.74))
     motion = action.motion(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
     motion["yaw"] = np.full(setting.frames, heading(action, rng))
     stage.act(look_of(setting, "actor"), motion, place)
@@ -78,7 +78,7 @@ def appearance(setting: Setting, name: str) -> Stage:
     add_crowd(stage)
     action = motions.FINE[FINE_CLASSES[rng.randint(len(FINE_CLASSES))]]
     yaw, x = stroll(action, setting, rng)
-    place = setting.place(x, rng.uniform(0.60, 0.70))
+    place = setting.place(x, rng.uniform(0.64, 0.74))
     motion = action.motion(rng.uniform() + action.rate * setting.times)
     motion["yaw"] = motion["yaw"] + yaw
     actor = stage.enter(look_of(setting, "actor", clothing=dress), motion, place)
@@ -92,7 +92,7 @@ def both(setting: Setting, name: str) -> Stage:
     stage, rng = Stage(setting), setting.stream("deed")
     kind, tempo = name.rsplit(" ", 1)
     add_crowd(stage)
-    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.58, 0.70))
+    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.64, 0.74))
     motion = motions.swing(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
     motion["yaw"] = np.full(setting.frames, rng.uniform(-30, 30))
     actor = stage.enter(look_of(setting, "actor"), motion, place)

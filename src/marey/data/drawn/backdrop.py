@@ -192,7 +192,8 @@ def backdrop(number: int, size: tuple[int, int], horizon: int, clutter: int) -> 
         if kind == "studio":
             picture[:] = _painted(picture, shapes)
     mean = picture.mean(axis=0, keepdims=True)
-    calm = 0.85 * picture + 0.15 * mean  # figures are more colourful than the room they are in
+    calm = 0.8 * picture + 0.2 * mean  # figures are more colourful than the room they are in
+    calm = 0.72 * calm + 0.28 * calm.mean()  # and stand out from it
     return np.clip(calm, 0, 255).astype(np.float32)
 
 

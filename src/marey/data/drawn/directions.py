@@ -40,7 +40,7 @@ def push(stage: Stage, rng: np.random.RandomState) -> None:
     """A figure shoves a crate along the ground."""
     setting = stage.setting
     share, side = progress(setting, rng), rng.choice([-1.0, 1.0])
-    scale, travel = rng.uniform(0.58, 0.68), rng.uniform(0.34, 0.46)
+    scale, travel = rng.uniform(0.62, 0.72), rng.uniform(0.34, 0.46)
     centre = 0.5 + side * (travel * (share - 0.5) - 0.1)
     place = setting.place(centre, scale)
     cycle = rng.uniform() + travel * share * 2.6
@@ -67,7 +67,7 @@ def push(stage: Stage, rng: np.random.RandomState) -> None:
 def rotate(stage: Stage, rng: np.random.RandomState) -> None:
     """A figure turns a large wheel by its handle, clockwise."""
     setting = stage.setting
-    side, scale = rng.choice([-1.0, 1.0]), rng.uniform(0.58, 0.68)
+    side, scale = rng.choice([-1.0, 1.0]), rng.uniform(0.62, 0.72)
     size = rng.uniform(0.30, 0.36)
     turns = rng.uniform(0.7, 1.1) * setting.duration_s / 1.28
     angle = rng.uniform(0, 2 * np.pi) - 2 * np.pi * turns * progress(setting, rng)
@@ -88,7 +88,7 @@ def approach(stage: Stage, rng: np.random.RandomState) -> None:
     """A figure walks towards the camera."""
     setting = stage.setting
     share = progress(setting, rng)
-    far, near = rng.uniform(0.24, 0.30), rng.uniform(0.66, 0.76)
+    far, near = rng.uniform(0.24, 0.30), rng.uniform(0.70, 0.80)
     scale = far / (1 - share * (1 - far / near))
     middle = rng.uniform(0.42, 0.58)
     place = setting.place(middle + (share - 0.5) * rng.uniform(-0.16, 0.16), scale)
@@ -101,7 +101,7 @@ def open_door(stage: Stage, rng: np.random.RandomState) -> None:
     """A figure swings a door open."""
     setting = stage.setting
     share, side = progress(setting, rng), rng.choice([-1.0, 1.0])
-    scale = rng.uniform(0.56, 0.66)
+    scale = rng.uniform(0.62, 0.72)
     angle = np.radians(4 + rng.uniform(70, 80) * share)
     place = setting.place(0.5 - side * rng.uniform(0.10, 0.16), scale, near=0.5)
     sill_x = place.x + side * place.scale * 0.47
@@ -122,15 +122,15 @@ def sit(stage: Stage, rng: np.random.RandomState) -> None:
     """A figure sits down on a chair."""
     setting = stage.setting
     down, side = _ease(progress(setting, rng), 0.0, 1.0), rng.choice([-1.0, 1.0])
-    scale = rng.uniform(0.60, 0.70)
+    scale = rng.uniform(0.64, 0.74)
     low = setting.place(rng.uniform(0.4, 0.6), scale)
-    place = figures.Place(low.x + side * low.scale * 0.17 * (1 - down), low.ground, low.scale)
+    place = figures.Place(low.x + side * low.scale * 0.30 * (1 - down), low.ground, low.scale)
     standing = motions.idle(setting.drift(rng, 1))
     sitting = figures.pose(
         setting.frames, leg_swing=86, knee=84, lean=4, arm_swing=30, elbow=40, arm_raise=6
     )
     motion = figures.mix(standing, sitting, down)
-    motion["lean"] = motion["lean"] + 34 * np.sin(np.pi * down)
+    motion["lean"] = motion["lean"] + 38 * np.sin(np.pi * down)
     motion["yaw"] = np.full(setting.frames, side * rng.uniform(70, 85))
     seat = np.stack([low.x - side * 0.02 * low.scale, low.ground], axis=1)
     bench = props.Bench(seat, low.scale, figures.layer(low), "prop")
@@ -143,7 +143,7 @@ def pick_up(stage: Stage, rng: np.random.RandomState) -> None:
     setting = stage.setting
     share, side = progress(setting, rng), rng.choice([-1.0, 1.0])
     place = setting.place(rng.uniform(0.42, 0.52) if side > 0 else rng.uniform(0.48, 0.58), 0.0)
-    place = setting.place(place.x / setting.size[1], rng.uniform(0.58, 0.68))
+    place = setting.place(place.x / setting.size[1], rng.uniform(0.62, 0.72))
     bent, raised = _ease(share, 0.0, 0.40) * (1 - _ease(share, 0.44, 0.86)), _ease(share, 0.44, 1.0)
     motion = motions.idle(setting.drift(rng, 1))
     stoop = figures.pose(

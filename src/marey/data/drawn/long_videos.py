@@ -39,7 +39,7 @@ def untrimmed(setting: Setting) -> Film:
     stage, rng = Stage(setting), setting.stream("deed")
     add_crowd(stage)
     spans = segments(setting.duration_s, rng)
-    place = setting.place(rng.uniform(0.4, 0.6) + 0.03 * setting.drift(rng, 2), 0.6)
+    place = setting.place(rng.uniform(0.4, 0.6) + 0.03 * setting.drift(rng, 2), 0.66)
     base = motions.idle(0.25 * setting.times + rng.uniform())
     base["yaw"] = np.full(setting.frames, rng.choice([-1.0, 1.0]) * rng.uniform(15, 50))
     plan = [(start, stop, ACTIONS[k]) for start, stop, k in spans]
@@ -75,7 +75,7 @@ def recall(setting: Setting, distance_s: tuple[float, float]) -> Film:
     stage, rng = Stage(setting), setting.stream("deed")
     add_crowd(stage)
     plan = recall_plan(setting.duration_s, distance_s, rng)
-    place = setting.place(rng.uniform(0.42, 0.58), 0.62)
+    place = setting.place(rng.uniform(0.42, 0.58), 0.68)
     motion = motions.idle(0.25 * setting.times + rng.uniform())
     times, spans = setting.times, []
     for take, use, kind in plan:

@@ -38,7 +38,7 @@ def order(setting: Setting, name: str) -> Stage:
     stage, rng = Stage(setting), setting.stream("deed")
     add_crowd(stage)
     half = setting.loop_s
-    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.58, 0.70))
+    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.64, 0.74))
     motion = motions.neutral(setting.times)
     for k, action in enumerate(halves(name)):
         start = k * half + rng.uniform(0.04, 0.16) * half

@@ -7,7 +7,7 @@ stand with their feet at ``horizon + EYE * scale``, so larger ones are nearer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from marey.data.drawn import backdrop, figures, motions, pools
 from marey.data.drawn.raster import Stroke, coverage, paint, points, radii, track
 
 CHUNK = 32  # frames drawn at once
-EYE = 0.70  # height of the camera, in figure heights
+EYE = 0.62  # height of the camera, in figure heights
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ class Stage:
     def add(self, strokes: list[Stroke]) -> None:
         self.strokes.extend(strokes)
 
-    def enter(
-        self, look: pools.FigureLook, motion: figures.Pose, place: figures.Place, tag: str = ""
-    ) -> Figure:
+    def enter(self, look: pools.FigureLook, motion: figures.Pose, place: figures.Place) -> Figure:
         """A figure whose joints can still be moved (``figures.reach``) before ``dress``."""
         body = figures.body_joints(look, motion)
         actor = Figure(look, figures.project(body, motion["yaw"], place), [])
@@ -240,8 +238,6 @@ class Stage:
 
 def look_of(setting: Setting, name: str, **changes: str) -> pools.FigureLook:
     """A figure of the split's pool."""
-    from dataclasses import replace
-
     look = pools.figure_look(pools.pick(setting.split, setting.stream(f"look {name}")))
     return replace(look, **changes) if changes else look  # type: ignore[arg-type]
 
@@ -262,7 +258,7 @@ def add_crowd(stage: Stage) -> None:
         place = setting.place(x + 0.06 * setting.drift(rng, 1), scale)
         sway = setting.drift(rng, 2)
         motion = (motions.wave_two, motions.bend, motions.jack, motions.walk)[rng.randint(4)]
-        moving = motion(rng.uniform() + 0.9 * sway)
+        moving = motion(rng.uniform() + 0.3 * setting.difficulty * sway)
         moving["yaw"] = moving["yaw"] + rng.uniform(-90, 90)
         stage.act(look_of(setting, f"distractor {k}"), moving, place)
     for k in range(setting.level.occluders):

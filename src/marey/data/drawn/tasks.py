@@ -136,12 +136,12 @@ def _unlabelled(split: str, index: int, options: Options) -> Film:
 def _plain(
     task: str, classes: tuple[str, ...], draw: Callable[[Setting, str], Stage]
 ) -> Callable[[str, int, Options], Film]:
-    """Films of a task whose every index is a scene of its own."""
+    """Films of a task. A round over the classes shares one scene, which so tells nothing."""
 
     def film(split: str, index: int, options: Options) -> Film:
         names = chosen_classes(classes, options, task)
-        label = index % len(names)
-        return Film(draw(_setting(task, split, index, options), names[label]), label)
+        scene, label = divmod(index, len(names))
+        return Film(draw(_setting(task, split, scene, options), names[label]), label)
 
     return film
 
