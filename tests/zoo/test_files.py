@@ -115,3 +115,31 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         read_state(tmp_path / "gone.pt")
     with pytest.raises(ValueError, match=r"folder without weights\.safetensors"):
         read_state(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "safetensors"])
+def test_damaged_files_end_in_one_line_or_in_tensors(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "weights"
+    values = {f"s{i}.weight": np.arange(12, dtype=np.float32).reshape(3, 4) for i in range(4)}
+    tensors = as_tensors(values)
+    if kind == "pickle":
+        write_published(path, tensors, "caffe2")
+    elif kind == "torch":
+        write_published(path, tensors, "pyslowfast")
+    else:
+        write_own(path, tensors, {"variant": "slow_r50_8x8"})
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    draw = np.random.default_rng(0)
+    complaints = []
+    for _ in range(60):
+        damaged = whole.copy()
+        damaged[draw.integers(0, len(whole), 3)] = draw.integers(0, 256, 3)
+        path.write_bytes(damaged[: draw.integers(len(whole) // 2, len(whole) + 1)].tobytes())
+        try:
+            state, _ = read_state(path)
+        except ValueError as error:
+            complaints.append(str(error))
+        else:
+            assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert len(complaints) > 10
+    assert all(str(path) in message and "\n" not in message for message in complaints)

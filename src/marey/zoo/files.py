@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def read_state(path: str | Path) -> tuple[State, dict[str, Any]]:
                 return _flatten(ArrayUnpickler(file, encoding="latin1").load(), path)
     except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as weights: {_first_line(error)}") from None
-    except (KeyError, IndexError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+    except (LookupError, ValueError, OverflowError, MemoryError, struct.error, OSError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
         raise ValueError(f"{path} is broken: {type(error).__name__} {_first_line(error)}") from None
     raise ValueError(
         f"{path} is no file of weights (safetensors, torch, or Caffe2 pickle); "
