@@ -1,0 +1,158 @@
+"""Writes docs/models.md: one card a system, its table taken from the zoo. Run after changing it.
+
+python docs/make_cards.py
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+import torch
+
+from marey import zoo
+from marey.choices import Claim
+from marey.config import write_whole
+from marey.zoo.cards import Card
+
+PAGE = Path(__file__).with_name("models.md")
+HEAD = """# Models
+
+Written by `python docs/make_cards.py` from the zoo; do not edit. `marey models show NAME` tells
+more about one: fields, input, where its weights are, licence, and its cost measured on the spot.
+
+Columns: *M* parameters in millions, counted here. *G* published multiply-adds of one view in
+billions, at the input in brackets; empty where none were published. *input* frames x stride, and
+the size in training and in tests. *published* top-1 / top-5 (or mAP) in per cent on the data set,
+with the number of its source below the table. Accuracies are not ours: nobody here has trained on
+these sets. *weights* layouts in which weights are published.
+"""
+
+
+@dataclass(frozen=True)
+class System:
+    """A heading, what is to be known, and which variants belong to it."""
+
+    title: str
+    text: str
+    prefixes: tuple[str, ...]
+    original: bool = False
+
+    def holds(self, name: str) -> bool:
+        """Whether a variant stands in this card."""
+        named = any(name.startswith(prefix) for prefix in self.prefixes)
+        return named and name.endswith("_caffe2") == self.original
+
+
+SYSTEMS = (
+    System(
+        "C2D",
+        "A ResNet that looks at one frame at a time; only pooling over time lets frames meet "
+        "(`nopool`: only the average at the end). Cheap, and blind to order. The `nl` rows add "
+        "five non-local blocks, in which every place looks at every other in space and time.",
+        ("c2d_",),
+    ),
+    System(
+        "I3D",
+        "The same network with three frames in the first convolution of every other block and "
+        "five in the stem, so that motion is seen from the start. `slow_i3d` keeps all frames to "
+        "the end. Weights of an image ResNet can be inflated into it.",
+        ("i3d_", "slow_i3d_"),
+    ),
+    System(
+        "Slow",
+        "Few frames, far apart, kept to the end, with convolutions over time only in the last two "
+        "stages. The slow half of SlowFast, and a strong plain network.",
+        ("slow_r", "slow_nl_"),
+    ),
+    System(
+        "SlowFast",
+        "Two pathways: a slow one in full width on few frames, and a fast one with an eighth of "
+        "the channels on all of them, joined after every stage but the last. One clip goes in; "
+        "the slow frames are picked inside. R101 has time kernels in the first six blocks of "
+        "res4, `full` in all.",
+        ("slowfast_",),
+    ),
+    System(
+        "C2D and I3D of the non-local paper",
+        "The originals of 2018, with ImageNet weights to start from. They differ from those above "
+        "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "
+        "forms), so their weights fit only here.",
+        ("c2d_", "i3d_"),
+        original=True,
+    ),
+    System(
+        "Image ResNets",
+        "Clips of one frame, for ImageNet weights and for checking inflation.",
+        ("2d_",),
+    ),
+)
+
+
+def page() -> str:
+    """The whole page as text."""
+    names = zoo.list_models()
+    told = [name for system in SYSTEMS for name in names if system.holds(name)]
+    assert sorted(told) == sorted(names), f"in no card or in two: {set(names) ^ set(told)}"
+    parts = [HEAD]
+    for system in SYSTEMS:
+        sources: list[str] = []
+        rows = [line(name, sources) for name in names if system.holds(name)]
+        parts.append(
+            "\n".join(
+                [
+                    f"## {system.title}\n",
+                    fill(system.text, 100),
+                    "",
+                    "| name | M | G | input | published | weights |",
+                    "|---|---|---|---|---|---|",
+                    *rows,
+                ]
+            )
+            + "\n"
+        )
+        if sources:
+            parts.append("\n".join(f"{i}. {text}" for i, text in enumerate(sources, 1)) + "\n")
+    return "\n".join(parts)
+
+
+def line(name: str, sources: list[str]) -> str:
+    """One row; sources met for the first time are appended."""
+    card = zoo.card(name)
+    cost = f"{card.gmacs:g} ({card.at.replace('x', ' x ', 1)})" if card.gmacs else ""
+    spec = card.spec
+    read = f"{spec.frames}x{spec.stride}, {spec.size} / {spec.test_size}"
+    layouts = dict.fromkeys(file.layout for file in card.weights)
+    cells = (f"`{name}`", f"{parameters(name):.2f}", cost, read, published(card, sources))
+    return f"| {' | '.join(cells)} | {', '.join(layouts)} |"
+
+
+def parameters(name: str) -> float:
+    """Learnable values in millions, counted without memory."""
+    with torch.device("meta"):
+        model = zoo.build(name)
+    return sum(value.numel() for value in model.parameters()) / 1e6
+
+
+def published(card: Card, sources: list[str]) -> str:
+    """The claims of a card, one group a data set and source."""
+    groups: dict[tuple[str, str, str], list[Claim]] = {}
+    for claim in card.claims:
+        if claim.value is not None:
+            groups.setdefault((claim.dataset, claim.protocol, claim.source), []).append(claim)
+    cells = []
+    for (dataset, protocol, source), claims in groups.items():
+        if source not in sources:
+            sources.append(source)
+        values = " / ".join(f"{claim.value:g}" for claim in claims)
+        kind = "" if len(claims) > 1 else f" {claims[0].metric}"
+        views = protocol.split()[0] if protocol else ""
+        cells.append(f"{dataset} {values}{kind}, {views} [{sources.index(source) + 1}]")
+    return "<br>".join(cells)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(write_whole(PAGE, page()), file=sys.stderr)
