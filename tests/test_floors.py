@@ -17,19 +17,16 @@ FLOORS = [
     {"models", "data", "metrics"},
     {"tasks", "zoo"},
     {"report"},
-    {"engine", "predictor", "stream", "export"},
+    {"engine", "predictor", "export"},
     {"recipe", "recipes", "serve"},
     {"verbs", "demo", "doctor", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 SAME_FLOOR = {
     ("recipes", "recipe"),
-    ("predictor", "stream"),
     ("demo", "verbs"),
     ("__main__", "cli"),
-} | {
-    ("cli", other) for other in ("verbs", "demo", "doctor")
-}
+} | {("cli", other) for other in ("verbs", "demo", "doctor")}
 
 
 def modules_imported(path: Path) -> set[str]:

@@ -30,6 +30,10 @@ def test_prefixed_fields_are_taken_out_and_read_as_data() -> None:
     rest, fields = take_prefixed(words, "net")
     assert rest == ["x", "--json"]
     assert fields == {"width": 8, "depths": [1, 2], "pool": "global"}
+    assert take_prefixed(["--net.depths", "1,2", "--net.pool=[3]"], "net")[1] == {
+        "depths": [1, 2],
+        "pool": [3],
+    }
     with pytest.raises(UsageError, match="needs a value"):
         take_prefixed(["--net.width"], "net")
 

@@ -66,7 +66,7 @@ def _sentence(box: str) -> str:
 def take_prefixed(words: list[str], prefix: str) -> tuple[list[str], dict[str, Any]]:
     """Split ``--PREFIX.field VALUE...`` out of the words; values are read as YAML, never executed.
 
-    Several values make a list. Returns the other words and the fields.
+    Several values, or one with commas, make a list. Returns the other words and the fields.
     """
     rest: list[str] = []
     fields: dict[str, Any] = {}
@@ -84,6 +84,8 @@ def take_prefixed(words: list[str], prefix: str) -> tuple[list[str], dict[str, A
             position += 1
         if not name or not values:
             raise UsageError(f"{word} needs a value, as in {word} 2")
+        if len(values) == 1 and re.fullmatch(r"[^\[\]{},]+(,[^\[\]{},]+)+", values[0]):
+            values = values[0].split(",")
         read = [yaml.safe_load(v) for v in values]
         fields[name.replace("-", "_")] = read[0] if len(read) == 1 else read
     return rest, fields

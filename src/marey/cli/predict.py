@@ -39,6 +39,8 @@ class Predict:
     """TIMExSPACE views of each file, as 10x3"""
     window: float = 0.0
     """seconds: one prediction a window instead of one a file"""
+    step: float = 0.0
+    """seconds from one window to the next; 0: without gap"""
     top: int = 5
     """labels printed of each source"""
     json: bool = False
@@ -99,16 +101,23 @@ class Predict:
             precision=self.precision,
             policy=self.policy,
             window_s=self.window or None,
+            step_s=self.step or None,
         )
-        return self._tell(ready.each(self.sources))
+        code = self._tell(ready.each(self.sources))
+        if ready.clamped:
+            echo(f"{ready.clamped} videos or windows shorter than the clip repeat frames")
+        return code
 
     def _tell(self, results: Iterable[dict[str, Any]]) -> int:
-        lines, short = [], False
-        from marey.predictor import save_annotated
+        from marey.predictor import save_annotated, unique_names
+        from marey.predictor.sources import expand_all, name_of
 
-        for result in results:
+        lines, short = [], False
+        names = iter(unique_names([name_of(s) for s in expand_all(self.sources)]))
+        for result, name in zip(results, names, strict=True):
             line = json.dumps(result, ensure_ascii=False)
-            lines.append(line)
+            if self.json_out:
+                lines.append(line)
             if "skipped" in result:
                 short = True
                 echo(f"{result['source']}: skipped, {result['skipped']}")
@@ -117,7 +126,8 @@ class Predict:
             elif result["predictions"]:
                 print(in_words(result), flush=True)
             if self.save and result["predictions"]:
-                echo(f"wrote {save_annotated(result['source'], result, Path(self.save))}")
+                saved = save_annotated(result["source"], result, Path(self.save), name=name)
+                echo(f"wrote {saved}")
         if self.json_out:
             write_whole(self.json_out, "".join(line + "\n" for line in lines))
         return 1 if short else 0

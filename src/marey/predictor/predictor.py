@@ -128,6 +128,8 @@ class Predictor:
             torch.set_num_threads(num_threads)
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        if precision != "float32":  # half precision convolves twice as fast on such memory
+            self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.spec, self.views = spec, views or default_views(spec)
         test_scale(spec, self.views[1])
         self.top, self.batch, self.precision, self.policy = top, batch, precision, policy

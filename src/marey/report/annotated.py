@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,14 @@ def rows_at(result: Mapping[str, Any], time_s: float) -> list[tuple[str, float]]
 
 def unique_names(sources: Sequence[str | Path]) -> list[str]:
     """One file name (no ending) a source, none twice: parents' names part equal stems."""
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order; a million sources are looked up, not searched
     stems = [Path(str(source)).stem or "clip" for source in sources]
+    counts = Counter(stems)
     for source, stem in zip(sources, stems, strict=True):
         parent = re.sub(r"[^\w.-]+", "_", Path(str(source)).absolute().parent.name)
-        plain = f"{parent}_{stem}" if stems.count(stem) > 1 else stem
+        plain = f"{parent}_{stem}" if counts[stem] > 1 else stem
         name, count = plain, 2
         while name in names:
             name, count = f"{plain}_{count}", count + 1
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
