@@ -164,12 +164,9 @@ def clap(cycle: np.ndarray) -> Pose:
 
 
 def swing(cycle: np.ndarray) -> Pose:
-    """One arm waving, a function of the cosine alone."""
-    made = neutral(cycle)
-    made["arm_raise_l"] = 112 + 10 * np.cos(2 * np.pi * cycle)
-    made["elbow_raise_l"] = 38 + 52 * np.cos(2 * np.pi * cycle)
-    made["elbow_l"] = np.zeros(len(cycle))
-    return made
+    """Both arms waving wide, a function of the cosine alone."""
+    wide = np.cos(2 * np.pi * cycle)
+    return pose(len(cycle), arm_raise=98 + 42 * wide, elbow_raise=20 + 30 * wide, leg_raise=4.0)
 
 
 def bounce(cycle: np.ndarray) -> Pose:
