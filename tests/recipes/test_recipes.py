@@ -61,7 +61,7 @@ def test_a_published_result_says_where_it_stands(name: str) -> None:
     for claim in recipe.claims:
         assert claim.source
         assert claim.protocol
-        assert claim.dataset in ("kinetics400", "kinetics600", "ssv2", "charades")
+        assert claim.dataset in ("K400", "K600", "SSv2", "Charades")
         assert claim.value is None or 30 < claim.value < 100
     assert recipe.views in ((10, 3), (1, 3), (1, 1))
 

@@ -11,23 +11,21 @@ from __future__ import annotations
 from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Recipe
 
-SMALL_CLIP = {
-    "frames": 16,
-    "stride": 2,
-    "size": 112,
-    "test_size": 112,
-    "short_side": 112,
-    "jitter": [112, 136],
-    "views": [2, 1],
-}
-
 SMALL = Recipe(
     name="small",
-    model="slow_r18_8x8",
-    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.2, "pool": "global"},
-    clip=SMALL_CLIP,
-    optim=OptimChoice(kind="adamw", lr=2e-3, weight_decay=0.02),
-    schedule=ScheduleChoice(epochs=20.0, warmup_epochs=1.0, warmup_start=1e-4),
+    model="slow_i3d_r18_8x8",
+    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
+    clip={
+        "frames": 12,
+        "sampling": "segment",
+        "size": 96,
+        "test_size": 96,
+        "short_side": 96,
+        "jitter": [96, 112],
+        "views": [1, 3],
+    },
+    optim=OptimChoice(kind="adamw", lr=4e-3, weight_decay=0.05),
+    schedule=ScheduleChoice(epochs=30.0, warmup_epochs=2.0, warmup_start=1e-4),
     run=RunChoice(batch=8),
 )
 

@@ -74,7 +74,7 @@ PTV_CHARADES = replace(
 def mean_precision(value: float | None, source: str) -> Claim:
     """Charades mAP in per cent, by the rule the authors' code measures with."""
     return Claim(
-        dataset="charades",
+        dataset="Charades",
         metric="mAP_slowfast",
         value=value,
         protocol="10x3 views, largest score",

@@ -20,7 +20,6 @@ ZOO = "facebookresearch/SlowFast, MODEL_ZOO.md"
 PTV = "facebookresearch/pytorchvideo, model zoo (weights trained there)"
 THIRTY = "10x3 views, 256 crops"
 EIGHT_GPUS = "8 GPUs"
-IMAGENET_R50 = "resnet50-0676ba61.pth"  # torchvision's first ImageNet weights, to be downloaded
 
 FROM_SCRATCH = Recipe(
     augment=AugmentChoice(crop="jitter", flip=0.5),
@@ -61,7 +60,7 @@ def accuracy(
     top5: float | None,
     source: str,
     *,
-    dataset: str = "kinetics400",
+    dataset: str = "K400",
     protocol: str = THIRTY,
 ) -> tuple[Claim, ...]:
     """Top-1 and top-5 in per cent as two claims; None where no figure could be checked."""

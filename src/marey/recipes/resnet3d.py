@@ -6,7 +6,9 @@
     *_caffe2.k400      the non-local repository: ImageNet weights, iterations counted in epochs; the
                        long clips start from a short-clip run, batch norm frozen
 
-Files named in ``weights`` are to be downloaded, or written by the run they are named after.
+``weights`` names a file to download, or one to make: ``MODEL.in1k.safetensors`` by inflating an
+ImageNet ResNet (docs/recipes.md). The non-local long clips start from weights without non-local
+blocks, which a strict load refuses: fill and save those by hand too.
 Source: X. Wang et al., "Non-local Neural Networks", CVPR 2018, and facebookresearch/
 video-nonlocal-net; C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019,
 and facebookresearch/SlowFast.
@@ -24,13 +26,13 @@ from marey.recipes.kinetics import (
     EIGHT_GPUS,
     FROM_IMAGENET,
     FROM_SCRATCH,
-    IMAGENET_R50,
     PTV,
     THIRTY,
     ZOO,
     accuracy,
     named,
 )
+from marey.recipes.smoke import ARROW, LOOKS, smoke
 
 SLOWFAST = "SlowFast Networks for Video Recognition, ICCV 2019"
 NONLOCAL = "Non-local Neural Networks, CVPR 2018"
@@ -81,11 +83,18 @@ ON_FOUR_QUICK = replace(
 )
 
 
-def published(base: Recipe, name: str, top1: float, top5: float, weights: str) -> Recipe:
-    """A row of the non-local repository's tables."""
+def inflated(name: str) -> str:
+    """The file that an ImageNet ResNet is inflated into for the network of a recipe."""
+    return f"{name.split('.')[0]}.in1k.safetensors"
+
+
+def published(base: Recipe, name: str, top1: float, top5: float, weights: str = "") -> Recipe:
+    """A row of the non-local repository's tables, from ImageNet unless ``weights`` are named."""
     four = base in (ON_FOUR, ON_FOUR_QUICK)
     claims = accuracy(top1, top5, REPOSITORY, protocol=f"{THIRTY}, fully convolutional")
-    return named(base, name, FOUR_GPUS if four else README, *claims, weights=weights)
+    return named(
+        base, name, FOUR_GPUS if four else README, *claims, weights=weights or inflated(name)
+    )
 
 
 K400 = (
@@ -132,7 +141,7 @@ IN1K = tuple(
         f"{model}.k400_in1k",
         CONFIG,
         *accuracy(None, None, NO_FIGURE),
-        weights=IMAGENET_R50,
+        weights=inflated(model),
     )
     for model in ("c2d_r50_8x8", "c2d_nl_r50_8x8", "i3d_r50_8x8", "i3d_nl_r50_8x8")
 )
@@ -142,7 +151,7 @@ FINE_TUNED = (
         PTV_SSV2,
         "slow_r50_8x8.ssv2",
         PTV_TABLE,
-        *accuracy(60.04, 85.19, PTV, dataset="ssv2", protocol=THREE_CROPS),
+        *accuracy(60.04, 85.19, PTV, dataset="SSv2", protocol=THREE_CROPS),
         weights=SLOW_WEIGHTS,
     ),
     named(
@@ -155,21 +164,36 @@ FINE_TUNED = (
 )
 
 CAFFE2 = (
-    published(SHORT, "c2d_r50_32x2_caffe2.k400", 72.0, 90.0, IMAGENET_R50),
-    published(SHORT, "c2d_nl_r50_32x2_caffe2.k400", 73.9, 91.0, IMAGENET_R50),
-    published(SHORT, "i3d_r50_32x2_caffe2.k400", 73.6, 90.8, IMAGENET_R50),
-    published(SHORT, "i3d_nl_r50_32x2_caffe2.k400", 74.9, 91.6, IMAGENET_R50),
+    published(SHORT, "c2d_r50_32x2_caffe2.k400", 72.0, 90.0),
+    published(SHORT, "c2d_nl_r50_32x2_caffe2.k400", 73.9, 91.0),
+    published(SHORT, "i3d_r50_32x2_caffe2.k400", 73.6, 90.8),
+    published(SHORT, "i3d_nl_r50_32x2_caffe2.k400", 74.9, 91.6),
     published(LONG, "i3d_r50_128x1_caffe2.k400", 75.2, 92.0, AFFINE_32X2),
     published(LONG, "i3d_nl_r50_128x1_caffe2.k400", 76.5, 92.7, AFFINE_32X2),
-    published(SHORT, "c2d_r50_8x8_caffe2.k400", 71.9, 90.0, IMAGENET_R50),
-    published(SHORT, "c2d_nl_r50_8x8_caffe2.k400", 74.4, 91.4, IMAGENET_R50),
-    published(SHORT, "i3d_r50_8x8_caffe2.k400", 73.4, 90.9, IMAGENET_R50),
-    published(SHORT, "i3d_nl_r50_8x8_caffe2.k400", 74.7, 91.6, IMAGENET_R50),
+    published(SHORT, "c2d_r50_8x8_caffe2.k400", 71.9, 90.0),
+    published(SHORT, "c2d_nl_r50_8x8_caffe2.k400", 74.4, 91.4),
+    published(SHORT, "i3d_r50_8x8_caffe2.k400", 73.4, 90.9),
+    published(SHORT, "i3d_nl_r50_8x8_caffe2.k400", 74.7, 91.6),
     published(LONG, "i3d_r50_32x4_caffe2.k400", 75.5, 92.0, AFFINE_8X8),
     published(LONG, "i3d_nl_r50_32x4_caffe2.k400", 76.5, 92.6, AFFINE_8X8),
-    published(QUICK, "i3d_r50_8x8_caffe2.k400_300k", 73.2, 90.8, IMAGENET_R50),
-    published(ON_FOUR, "i3d_r50_8x8_caffe2.k400_4gpu_600k", 73.0, 90.4, IMAGENET_R50),
-    published(ON_FOUR_QUICK, "i3d_r50_8x8_caffe2.k400_4gpu_300k", 72.0, 90.1, IMAGENET_R50),
+    published(QUICK, "i3d_r50_8x8_caffe2.k400_300k", 73.2, 90.8),
+    published(ON_FOUR, "i3d_r50_8x8_caffe2.k400_4gpu_600k", 73.0, 90.4),
+    published(ON_FOUR_QUICK, "i3d_r50_8x8_caffe2.k400_4gpu_300k", 72.0, 90.1),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*K400, *K400_NO_FIGURE, *IN1K, *FINE_TUNED, *CAFFE2)}
+SMOKE = (
+    smoke("c2d.smoke", "c2d_r18_8x8", LOOKS, reached=0.0),
+    smoke("i3d.smoke", "i3d_r18_8x8", ARROW, reached=95.0),
+    smoke("slow.smoke", "slow_r18_8x8", ARROW, reached=0.0),
+    smoke(
+        "nonlocal.smoke",
+        "i3d_nl_r50_8x8",
+        ARROW,
+        reached=90.0,
+        net={"width": 8, "nonlocals": [[], [0], [0], []]},
+    ),
+)
+
+RECIPES = {
+    recipe.name: recipe for recipe in (*K400, *K400_NO_FIGURE, *IN1K, *FINE_TUNED, *CAFFE2, *SMOKE)
+}

@@ -33,6 +33,7 @@ from marey.recipes.kinetics import (
     accuracy,
     named,
 )
+from marey.recipes.smoke import TEMPO, smoke
 
 PAPER = "SlowFast Networks for Video Recognition, ICCV 2019"
 MULTIGRID = "A Multigrid Method for Efficiently Training Video Models, CVPR 2020"
@@ -102,7 +103,7 @@ K600 = tuple(
         TWICE,
         f"{model}.k600",
         PAPER_600,
-        *accuracy(None, None, UNCHECKED, dataset="kinetics600"),
+        *accuracy(None, None, UNCHECKED, dataset="K600"),
     )
     for model in (
         "slowfast_r50_4x16",
@@ -118,21 +119,21 @@ FINE_TUNED = (
         SSV2,
         "slowfast_r50_16x8.ssv2",
         GRID_TABLE,
-        *accuracy(63.0, 88.5, ZOO, dataset="ssv2", protocol=LEFT_CROP),
+        *accuracy(63.0, 88.5, ZOO, dataset="SSv2", protocol=LEFT_CROP),
         weights=K400_WEIGHTS,
     ),
     named(
         multigrid(SSV2),
         "slowfast_r50_16x8.ssv2_multigrid",
         GRID_TABLE,
-        *accuracy(63.5, 88.7, ZOO, dataset="ssv2", protocol=LEFT_CROP),
+        *accuracy(63.5, 88.7, ZOO, dataset="SSv2", protocol=LEFT_CROP),
         weights=K400_WEIGHTS,
     ),
     named(
         PTV_SSV2,
         "slowfast_r50_8x8.ssv2",
         PTV_TABLE,
-        *accuracy(61.68, 86.92, PTV, dataset="ssv2", protocol=THREE_CROPS),
+        *accuracy(61.68, 86.92, PTV, dataset="SSv2", protocol=THREE_CROPS),
         weights=K400_WEIGHTS,
     ),
     named(
@@ -158,4 +159,15 @@ FINE_TUNED = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*K400, *K400_UNCHECKED, *K600, *FINE_TUNED)}
+SMOKE = (
+    smoke(
+        "slowfast.smoke",
+        "slowfast_r50_4x16",
+        TEMPO,
+        reached=0.0,
+        net={"beta_inverse": 4},
+        clip={"frames": 32, "stride": 2},
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*K400, *K400_UNCHECKED, *K600, *FINE_TUNED, *SMOKE)}

@@ -1,0 +1,65 @@
+"""The base of smoke runs: a small version of a network on drawn videos, about two minutes.
+
+Each system's page says what it drew and what it reached; ``studies/smoke.py`` runs them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from marey.choices import Claim, DataChoice, OptimChoice, RunChoice, ScheduleChoice
+from marey.recipe import Origin, Recipe
+
+HARDWARE = "two cores of a laptop-class processor"
+ARROW = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,pull,approach,retreat"
+LOOKS = "drawn:appearance?train=360&val=96&test=12&difficulty=0"
+TEMPO = (
+    "drawn:rhythm?train=240&val=60&test=3&difficulty=0"
+    "&classes=bounce slow,bounce medium,bounce fast"
+)
+
+SMOKE = Recipe(
+    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
+    clip={
+        "frames": 8,
+        "stride": 4,
+        "rate": 25.0,
+        "size": 64,
+        "test_size": 64,
+        "short_side": 64,
+        "jitter": [64, 72],
+    },
+    data=DataChoice(workers=1),
+    optim=OptimChoice(kind="adamw", lr=5e-3, weight_decay=0.05),
+    schedule=ScheduleChoice(epochs=16.0, warmup_epochs=1.0, warmup_start=1e-4),
+    run=RunChoice(batch=8, evaluate_epochs=4),
+    views=(1, 1),
+)
+
+
+def smoke(name: str, model: str, path: str, *, reached: float, **changes: Any) -> Recipe:
+    """``SMOKE`` for one network and one drawn data set; ``reached`` is top-1 in per cent, seen.
+
+    ``changes`` of ``net`` and ``clip`` are merged into those of ``SMOKE``.
+    """
+    for table in ("net", "clip"):
+        changes[table] = {**getattr(SMOKE, table), **changes.get(table, {})}
+    claim = Claim(
+        dataset=path,
+        metric="top1",
+        value=reached,
+        protocol="1x1 view of the val split, at least",
+        source="a run of studies/smoke.py",
+    )
+    return replace(
+        SMOKE.changed(**changes, data={"path": path}),
+        name=name,
+        model=model,
+        origin=Origin(
+            paper="a smoke run, not a published result",
+            hardware=HARDWARE,
+            command=f"marey train '{path}' --recipe {name}",
+        ),
+        claims=(claim,),
+    )

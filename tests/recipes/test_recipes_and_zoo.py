@@ -1,0 +1,55 @@
+"""Recipes and zoo agree: networks, fields, weight files and figures."""
+
+import pytest
+
+from marey import recipes, zoo
+from marey.config import override
+from marey.zoo.cards import TAGS
+
+WITH_MODEL = [name for name in recipes.names() if recipes.find(name).model]
+PUBLISHED = [name for name in WITH_MODEL if recipes.find(name).views and ".smoke" not in name]
+ELSEWHERE = "affine_model_400k.pkl"  # inside an archive
+
+
+@pytest.mark.parametrize("name", WITH_MODEL)
+def test_the_network_and_its_changed_fields_exist(name: str) -> None:
+    recipe = recipes.find(name)
+    assert recipe.model in zoo.list_models()
+    config = zoo.config_of(recipe.model, **recipe.net)
+    assert override(zoo.spec_of(recipe.model, config), recipe.clip).frames >= 1
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_claimed_figures_are_those_of_the_card(name: str) -> None:
+    recipe = recipes.find(name)
+    told = {(claim.dataset, claim.value) for claim in zoo.card(recipe.model).claims}
+    for claim in recipe.claims:
+        if claim.value is not None and not name.startswith("i3d_r50_8x8_caffe2.k400_"):
+            assert (claim.dataset, claim.value) in told
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if recipes.find(name).weights])
+def test_weights_are_named_as_their_publisher_names_them(name: str) -> None:
+    known = {
+        file.address.rsplit("/", 1)[-1]
+        for model in zoo.list_models()
+        for file in zoo.card(model).weights
+    }
+    made = f"{recipes.find(name).model}.in1k.safetensors"  # as docs/recipes.md shows
+    assert recipes.find(name).weights in known | {ELSEWHERE, made}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_data_set_of_a_name_is_known(name: str) -> None:
+    tag = name.split(".")[1].split("_")[0]
+    assert tag in TAGS
+    sampling = TAGS[tag].changes.get("sampling")
+    if sampling and "16x8" in name:
+        assert recipes.find(name).clip["sampling"] == sampling
+
+
+@pytest.mark.parametrize("name", ["small", *recipes.names("*.smoke")])
+def test_small_networks_are_small(name: str) -> None:
+    recipe = recipes.find(name)
+    model = zoo.build(recipe.model, num_classes=4, **recipe.net)
+    assert sum(value.numel() for value in model.parameters()) < 1_000_000
