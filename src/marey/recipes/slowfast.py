@@ -33,7 +33,7 @@ from marey.recipes.kinetics import (
     accuracy,
     named,
 )
-from marey.recipes.smoke import TEMPO, smoke
+from marey.recipes.smoke import ARROW, smoke
 
 PAPER = "SlowFast Networks for Video Recognition, ICCV 2019"
 MULTIGRID = "A Multigrid Method for Efficiently Training Video Models, CVPR 2020"
@@ -163,10 +163,11 @@ SMOKE = (
     smoke(
         "slowfast.smoke",
         "slowfast_r50_4x16",
-        TEMPO,
-        reached=0.0,
-        net={"beta_inverse": 4},
-        clip={"frames": 32, "stride": 2},
+        ARROW,
+        reached=95.0,
+        schedule={"epochs": 8.0},
+        net={"alpha": 4, "beta_inverse": 4},
+        clip={"frames": 16, "stride": 2},
     ),
 )
 

@@ -13,11 +13,7 @@ from marey.recipe import Origin, Recipe
 
 HARDWARE = "two cores of a laptop-class processor"
 ARROW = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,pull,approach,retreat"
-LOOKS = "drawn:appearance?train=360&val=96&test=12&difficulty=0"
-TEMPO = (
-    "drawn:rhythm?train=240&val=60&test=3&difficulty=0"
-    "&classes=bounce slow,bounce medium,bounce fast"
-)
+POSE = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,approach,open,sit"
 
 SMOKE = Recipe(
     net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
@@ -32,7 +28,7 @@ SMOKE = Recipe(
     },
     data=DataChoice(workers=1),
     optim=OptimChoice(kind="adamw", lr=5e-3, weight_decay=0.05),
-    schedule=ScheduleChoice(epochs=16.0, warmup_epochs=1.0, warmup_start=1e-4),
+    schedule=ScheduleChoice(epochs=12.0, warmup_epochs=1.0, warmup_start=1e-4),
     run=RunChoice(batch=8, evaluate_epochs=4),
     views=(1, 1),
 )
