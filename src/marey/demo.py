@@ -16,25 +16,25 @@ from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Recipe
 
 CLASSES = ("push", "pull", "approach", "retreat")
-TRAIN, VAL, TEST = 240, 48, 4
+TRAIN, VAL, TEST = 320, 64, 4
 
 RECIPE = Recipe(
     name="demo",
-    model="slow_r18_8x8",
-    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.2, "pool": "global"},
+    model="i3d_r18_8x8",
+    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
     clip={
         "frames": 8,
         "stride": 4,
         "rate": 25.0,
-        "size": 80,
-        "test_size": 80,
-        "short_side": 80,
-        "jitter": [80, 96],
+        "size": 64,
+        "test_size": 64,
+        "short_side": 64,
+        "jitter": [64, 72],
     },
     augment=AugmentChoice(flip=0.5),
-    optim=OptimChoice(kind="adamw", lr=2e-3, weight_decay=0.02),
-    schedule=ScheduleChoice(epochs=10.0, warmup_epochs=1.0, warmup_start=1e-4),
-    run=RunChoice(batch=8, log_steps=5),
+    optim=OptimChoice(kind="adamw", lr=5e-3, weight_decay=0.05),
+    schedule=ScheduleChoice(epochs=12.0, warmup_epochs=1.0, warmup_start=1e-4),
+    run=RunChoice(batch=8, log_steps=10, evaluate_epochs=2),
     views=(3, 1),
 )
 
@@ -58,7 +58,13 @@ def tour(out: Path) -> int:
     clock = Clock()
     clock.say(f"1/5 drawing {TRAIN + VAL + TEST} videos of {', '.join(CLASSES)}")
     data = synthetic.write_dataset(
-        "direction", out / "data", train=TRAIN, val=VAL, test=TEST, classes=CLASSES
+        "direction",
+        out / "data",
+        train=TRAIN,
+        val=VAL,
+        test=TEST,
+        classes=CLASSES,
+        difficulty=0,
     )
     clock.say("2/5 training a small network: each class is its partner played backwards")
     recipe = RECIPE.changed(data={"path": str(data)})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from marey.cli.parse import echo, pairs
+from marey.cli.parse import UsageError, echo, pairs
 from marey.config import to_plain
 
 DATA_HELP = "folder of videos, CSV list, known data set, or drawn:TASK"
@@ -110,23 +110,39 @@ class DataDraw:
     """pixels"""
     height: int = 120
     """pixels"""
-    fps: int = 25
-    """frames a second"""
+    fps: str = "25"
+    """frames a second, or vfr for a variable rate"""
+    classes: tuple[str, ...] = ()
+    """only these classes"""
+    layout: str = ""
+    """annotation format to write: csv, folder, kinetics, ssv2, charades, ..."""
 
     def run(self) -> int:
         """Draw and print the folder."""
         from marey.data import synthetic
 
+        if self.fps != "vfr" and not self.fps.isdecimal():
+            raise UsageError(f"--fps {self.fps!r} is neither a number nor vfr")
         out = Path(self.out or f"drawn/{self.task}")
+        counts = {"train": self.train, "val": self.val, "test": self.test}
+        chosen: dict[str, Any] = {k: v for k, v in counts.items() if v is not None}
+        if self.classes:
+            chosen["classes"] = self.classes
         folder = synthetic.write_dataset(
             self.task,
             out,
-            train=self.train,
-            val=self.val,
-            test=self.test,
+            layout=self.layout,
             difficulty=self.difficulty,
             size=(self.height, self.width),
-            fps=self.fps,
+            fps=self.fps if self.fps == "vfr" else int(self.fps),
+            progress=drawing_line,
+            **chosen,
         )
         print(folder)
         return 0
+
+
+def drawing_line(done: int, total: int) -> None:
+    """How far drawing is, every tenth of the way, on stderr."""
+    if done == total or done % max(1, total // 10) == 0:
+        echo(f"drawn {done} of {total}")
