@@ -6,6 +6,7 @@ import pytest
 
 from marey import demo
 from marey.cli import main
+from marey.recipe import Recipe
 
 
 def test_the_tour_draws_trains_evaluates_predicts_and_reports(
@@ -30,4 +31,4 @@ def test_the_tour_draws_trains_evaluates_predicts_and_reports(
 
 
 def test_the_recipe_of_the_tour_reads_back() -> None:
-    assert demo.Recipe.from_plain(demo.RECIPE.to_plain()) == demo.RECIPE
+    assert Recipe.from_plain(demo.RECIPE.to_plain()) == demo.RECIPE

@@ -12,30 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
-from marey.recipe import Recipe
+from marey import recipes
 
 CLASSES = ("push", "pull", "approach", "retreat")
 TRAIN, VAL, TEST = 320, 64, 4
 
-RECIPE = Recipe(
+RECIPE = recipes.find("i3d.smoke").changed(
     name="demo",
-    model="i3d_r18_8x8",
-    net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
-    clip={
-        "frames": 8,
-        "stride": 4,
-        "rate": 25.0,
-        "size": 64,
-        "test_size": 64,
-        "short_side": 64,
-        "jitter": [64, 72],
-    },
-    augment=AugmentChoice(flip=0.5),
-    optim=OptimChoice(kind="adamw", lr=5e-3, weight_decay=0.05),
-    schedule=ScheduleChoice(epochs=12.0, warmup_epochs=1.0, warmup_start=1e-4),
-    run=RunChoice(batch=8, log_steps=10, evaluate_epochs=2),
+    origin={"paper": "a demonstration, not a published result", "command": "marey demo"},
+    schedule={"epochs": 12.0},
+    run={"evaluate_epochs": 2},
     views=(3, 1),
+    claims=(),
 )
 
 
