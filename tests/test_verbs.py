@@ -83,6 +83,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, drawn: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_run_that_could_not_begin_leaves_nothing(drawn: Path, tmp_path: Path) -> None:
+    strict = TINY.changed(
+        data={"path": str(drawn), "workers": 0, "policy": "strict"},
+        clip={**TINY.clip, "stride": 64},
+    )
+    with pytest.raises(ValueError, match="under policy='strict'"):
+        verbs.train(strict, out=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_evaluate_repeats_the_metrics_of_the_run(run: Path, drawn: Path) -> None:
     told = verbs.evaluate(drawn, weights=run, changes={"data": {"workers": 0}})
     assert told.metrics == json.loads((run / "metrics.json").read_text())["metrics"]

@@ -7,6 +7,7 @@ prints what they return.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,13 @@ def train(
     chosen = chosen.changed(**(changes or {}))
     folder = Path(out) if out else default_run_folder(chosen)
     refuse_other_run(chosen, folder)
-    result = run_recipe(chosen, folder, progress=progress)
+    existed = folder.exists()
+    try:
+        result = run_recipe(chosen, folder, progress=progress)
+    except ValueError:
+        if not existed and not any((folder / "checkpoints").glob("step-*")):
+            shutil.rmtree(folder, ignore_errors=True)  # nothing was learned: leave nothing behind
+        raise
     evaluate(chosen.data.path, weights=folder, recipe=chosen, out=folder, progress=progress)
     return result
 

@@ -104,7 +104,7 @@ class Predict:
             step_s=self.step or None,
         )
         code = self._tell(ready.each(self.sources))
-        if ready.clamped:
+        if ready.clamped and self.policy == "clamp":
             echo(f"{ready.clamped} videos or windows shorter than the clip repeat frames")
         return code
 

@@ -28,7 +28,7 @@ SMOKE = Recipe(
     },
     data=DataChoice(workers=1),
     optim=OptimChoice(kind="adamw", lr=5e-3, weight_decay=0.05),
-    schedule=ScheduleChoice(epochs=12.0, warmup_epochs=1.0, warmup_start=1e-4),
+    schedule=ScheduleChoice(epochs=16.0, warmup_epochs=1.0, warmup_start=1e-4),
     run=RunChoice(batch=8, evaluate_epochs=4),
     views=(1, 1),
 )
