@@ -1,3 +1,4 @@
+import importlib
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -80,8 +81,10 @@ def test_plain_numbers_are_places_and_folded_names_must_be_unique() -> None:
     assert class_places(("0", "1"), ("1", "0")) == [1, 0]
 
 
-def _tell(items: ItemTable, answers: multiprocessing.Queue) -> None:
+TELL = """
+def tell(items, answers):
     answers.put((len(items), items[70_000].key, items[70_000].start_s))
+"""
 
 
 def test_a_pickled_table_is_the_same_table() -> None:
@@ -90,7 +93,12 @@ def test_a_pickled_table_is_the_same_table() -> None:
     assert again.classes == CLASSES
 
 
-def test_a_spawned_process_maps_the_file_of_a_long_table_which_goes_with_it() -> None:
+def test_a_spawned_process_maps_the_file_of_a_long_table_which_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told_by_a_child.py").write_text(TELL)  # spawned processes import by name
+    monkeypatch.syspath_prepend(tmp_path)
+    tell = importlib.import_module("told_by_a_child").tell
     count = 80_000
     rows = build_table(
         [f"clips/{i}.mp4" for i in range(count)],
@@ -101,7 +109,7 @@ def test_a_spawned_process_maps_the_file_of_a_long_table_which_goes_with_it() ->
     items = ItemTable(rows, CLASSES)
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    process = context.Process(target=_tell, args=(items, answers))
+    process = context.Process(target=tell, args=(items, answers))
     process.start()
     assert answers.get(timeout=60) == (count, "clips/70000.mp4@0.5-1.5", 0.5)
     process.join()

@@ -124,9 +124,10 @@ def probe_files(paths: Any, root: Path, source: str) -> None:
     step = max(1, len(paths) // _PROBES)
     probes = [str(paths[i]) for i in range(0, len(paths), step)][:_PROBES]
     if not any(os.path.exists(os.path.join(root, p)) for p in probes):
+        beside = f" (nor {len(probes) - 1} others tried)" if len(probes) > 1 else ""
         raise ValueError(
-            f"{source}: no such file {os.path.join(root, probes[0])} (nor {len(probes) - 1} others "
-            f"tried); relative paths are taken from {root}"
+            f"{source}: no such file {os.path.join(root, probes[0])}{beside}; "
+            f"relative paths are taken from {root}"
         )
 
 
