@@ -12,7 +12,7 @@ import marey
 from marey.cli import COMMANDS, main
 from marey.cli.parse import parse
 from marey.data import synthetic
-from marey.data.sources import open_data
+from marey.data.sources import FORMATS, open_data
 from marey.video.writer import write_video
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -161,3 +161,8 @@ def test_the_layouts_of_the_page_are_recognised(form: str, clip: Path) -> None:
 def test_the_page_names_what_python_offers() -> None:
     for name in re.findall(r"`marey\.(\w+)`", (DOCS / "design.md").read_text()):
         assert hasattr(marey, name), name
+
+
+def test_every_layout_is_named() -> None:
+    text = (DOCS / "data.md").read_text()
+    assert [name for name in FORMATS if f"`{name}`" not in text] == []
