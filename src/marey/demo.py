@@ -5,6 +5,7 @@ Nothing here is special to the demo: each step is the public call a user would m
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -80,7 +81,7 @@ def unseen_file(data: Path) -> Path:
     """The first video of the test split, whose figures and props no other split shares."""
     from marey.data.sources import open_data
 
-    return Path(open_data(data).splits["test"][0].video)
+    return Path(os.path.relpath(open_data(data).splits["test"][0].video))
 
 
 def predict_one(video: Path, run: Path, out: Path) -> None:
