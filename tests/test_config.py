@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from marey import choices, types
+from marey.choices import Claim, OptimChoice
 from marey.config import (
     from_plain,
     nearest,
@@ -203,3 +204,11 @@ def test_write_whole_leaves_the_old_file_and_no_half_of_the_new(
 def test_write_json_writes_dataclasses(tmp_path: Path) -> None:
     path = write_json(tmp_path / "r.json", FULL)
     assert from_plain(Outer, read_mapping(path)) == FULL
+
+
+def test_a_missing_field_is_named_and_a_number_may_be_written_as_yaml_reads_it() -> None:
+    with pytest.raises(ValueError, match="metric is missing: Claim needs it"):
+        from_plain(Claim, {"dataset": "x", "value": 1.0})
+    assert from_plain(OptimChoice, {"lr": "1e-4"}).lr == 1e-4
+    with pytest.raises(ValueError, match="lr is 'fast', not float"):
+        from_plain(OptimChoice, {"lr": "fast"})

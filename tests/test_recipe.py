@@ -179,3 +179,10 @@ def test_chosen_workers_stand_and_cores_are_shared_out() -> None:
     assert Recipe(data=DataChoice(workers=3)).num_workers(4) == 3
     assert 1 <= Recipe().num_workers(1) <= 8
     assert Recipe().num_workers(10_000) == 1
+
+
+def test_changed_merges_the_network_and_clip_fields() -> None:
+    start = Recipe(net={"width": 8}, clip={"frames": 4})
+    moved = start.changed(net={"dropout": 0.5}, clip={"frames": 8})
+    assert moved.net == {"width": 8, "dropout": 0.5}
+    assert moved.clip == {"frames": 8}

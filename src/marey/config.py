@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -46,6 +47,12 @@ def from_plain(kind: type[T], values: Mapping[str, Any], *, where: str = "") -> 
             raise ValueError(
                 f"{where + '.' if where else ''}{name} is not a field of {kind.__name__}"
                 f"{nearest(name, names)} (fields: {', '.join(names)})"
+            )
+    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
+        empty = entry.default is dataclasses.MISSING
+        if empty and entry.default_factory is dataclasses.MISSING and entry.name not in values:
+            raise ValueError(
+                f"{where + '.' if where else ''}{entry.name} is missing: {kind.__name__} needs it"
             )
     built = {
         name: _coerce(hints[name], value, f"{where + '.' if where else ''}{name}")
@@ -93,8 +100,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, Mapping):
             return dict(value)
         raise ValueError(f"{where} is {value!r}, not a table")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):  # YAML reads 1e-4 as a word
+            return float(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise ValueError(f"{where} is {value!r}, not {getattr(hint, '__name__', hint)}")

@@ -11,7 +11,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,8 +83,12 @@ class Recipe:
         return cls.from_plain(read_mapping(path))
 
     def changed(self, **values: Any) -> Recipe:
-        """A copy with fields replaced; nested tables are merged into what stands."""
-        return override(self, values)
+        """A copy with fields replaced; nested tables (``net``, ``clip`` too) are merged."""
+        merged = {
+            name: {**getattr(self, name), **value} if name in ("net", "clip") else value
+            for name, value in values.items()
+        }
+        return override(self, merged)
 
     # ---- parts the engine asks for
 
@@ -158,7 +162,9 @@ class Recipe:
         """What a batch means for this model."""
         from marey.tasks.classification import Classification
 
-        return Classification(self.task, num_classes=len(self.open_data().classes))
+        data = self.open_data()
+        task = replace(self.task, labels="multi") if data.multi_label else self.task
+        return Classification(task, num_classes=len(data.classes))
 
     def build_loader(
         self, role: Literal["train", "val"], model: Any, *, batch: int, rank: int, world: int

@@ -33,8 +33,10 @@ IMAGE = ClipSpec(
 )
 
 
-def kinetics(top1: float, top5: float, source: str, dataset: str = "K400") -> tuple[Claim, ...]:
-    """The two claims of one Kinetics row."""
+def kinetics(
+    top1: float | None, top5: float | None, source: str, dataset: str = "K400"
+) -> tuple[Claim, ...]:
+    """The two claims of one Kinetics row; None where the figure was not checked."""
     return tuple(
         Claim(dataset=dataset, metric=metric, value=value, protocol=VIEWS, source=source)
         for metric, value in (("top1", top1), ("top5", top5))
