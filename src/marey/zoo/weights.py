@@ -14,6 +14,7 @@ from marey.config import from_plain, nearest, to_plain
 from marey.types import ClipSpec
 from marey.zoo.classes import class_names
 from marey.zoo.files import State, as_tensors, read_state, write_own, write_published
+from marey.zoo.inflation import inflate
 from marey.zoo.names import export_state, import_state, published_names, tidy
 from marey.zoo.recognition import (
     HEAD,
@@ -27,6 +28,7 @@ from marey.zoo.recognition import (
 from marey.zoo.registry import (
     HOMES,
     attach,
+    build,
     card,
     config_of,
     construct,
@@ -34,6 +36,8 @@ from marey.zoo.registry import (
     spec_of,
     split_name,
 )
+
+TORCHVISION = "layer1.0.conv1.weight"  # of an image ResNet: a start, not a network of ours
 
 
 def load(
@@ -64,8 +68,25 @@ def load(
     if "variant" in header:
         return _load_own(name, state, header, num_classes, fields, where)
     state = tidy(state)
+    if name is not None and TORCHVISION in state:
+        return _from_image(name, state, num_classes, fields, where)
     name = name or only_variant(state, header, where)
     return _load_published(name, state, num_classes, fields, where)
+
+
+def _from_image(
+    name: str, state: State, num_classes: int | None, fields: Mapping[str, Any], where: str
+) -> nn.Module:
+    """A network started from a torchvision image ResNet, its classifier anew, loudly."""
+    sized = dict(fields) if num_classes is None else {**fields, "num_classes": num_classes}
+    network = build(name, **sized)
+    told = inflate(network, state)
+    warnings.warn(
+        f"{where} is an image network: {len(told.loaded)} tensors were spread over time, "
+        f"{len(told.left)} start at random ({told.left[0]} first)",
+        stacklevel=3,
+    )
+    return network
 
 
 def save(
