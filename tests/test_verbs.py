@@ -160,3 +160,18 @@ def test_the_command_line_trains_evaluates_and_predicts(
         (False, True),
     ]
     assert "broken.mp4" in captured.err
+
+
+def test_multi_label_data_trains_and_predicts_as_such(tmp_path: Path) -> None:
+    folder = tmp_path / "charades"
+    data = synthetic.write_dataset(
+        "direction", folder, layout="charades", train=12, val=6, test=2, size=(48, 64)
+    )
+    recipe = TINY.changed(data={"path": str(data), "workers": 0}, schedule={"epochs": 1.0})
+    verbs.train(recipe, out=tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    assert "mAP" in metrics
+    video = json.loads((tmp_path / "run" / "predictions.json").read_text())[0]["video"]
+    rows = marey.predict(video, str(tmp_path / "run"), top=100)[0]["predictions"]
+    total = sum(row["score"] for row in rows)
+    assert abs(total - 1) > 0.1  # sigmoids of each class, not shares of one

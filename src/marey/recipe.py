@@ -162,9 +162,11 @@ class Recipe:
         """What a batch means for this model."""
         from marey.tasks.classification import Classification
 
-        data = self.open_data()
-        task = replace(self.task, labels="multi") if data.multi_label else self.task
-        return Classification(task, num_classes=len(data.classes))
+        return Classification(self.task_of_data(), num_classes=len(self.open_data().classes))
+
+    def task_of_data(self) -> TaskChoice:
+        """The task, multi-label where the data is: a clip of such data may have several classes."""
+        return replace(self.task, labels="multi") if self.open_data().multi_label else self.task
 
     def build_loader(
         self, role: Literal["train", "val"], model: Any, *, batch: int, rank: int, world: int
@@ -237,7 +239,8 @@ class Recipe:
         """Write our own weight file with spec, classes and this recipe in its header."""
         from marey import zoo
 
-        return zoo.save(model, path, recipe=self.to_plain())
+        told = replace(self, task=self.task_of_data())  # predict reads from it what scores mean
+        return zoo.save(model, path, recipe=told.to_plain())
 
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:

@@ -1,7 +1,8 @@
 """The public verbs over a recipe: ``marey.train`` and ``marey.evaluate``.
 
 Both compose values (a recipe, a data set, weights) and hand them to the engine; the command line
-prints what they return.
+prints what they return. ``evaluate`` takes ten arguments, above the cap: each is a switch of the
+command line.
 """
 
 from __future__ import annotations
@@ -114,18 +115,21 @@ def evaluate(
     from marey import zoo
     from marey.engine import distributed
     from marey.engine.evaluate import evaluate as run_evaluation
-    from marey.engine.evaluate import write_evaluation
     from marey.engine.log import ProgressLine
 
     network: Any = zoo.load(model or str(weights), weights=str(weights) if model else None)
     chosen = recipe or recipe_beside(weights)
     chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
     items = chosen.open_data().split(split) if split else chosen.items("val")
-    items = match_classes(network, items)
-    wanted = views or chosen.views or network.spec.views
     ranks = distributed.start(device)
-    place = (ranks.rank, ranks.world)
-    loader = chosen.loader_of(items, "val", network, batch=1, views=wanted, place=place)
+    loader = chosen.loader_of(
+        match_classes(network, items),
+        "val",
+        network,
+        batch=1,
+        views=views or chosen.views or network.spec.views,
+        place=(ranks.rank, ranks.world),
+    )
     evaluation = run_evaluation(
         network,
         chosen.build_task(network),
@@ -136,11 +140,17 @@ def evaluate(
         progress=progress or ProgressLine(),
     )
     if out is not None and ranks.main:
-        from marey.report.page import write_page
-
-        write_evaluation(Path(out), evaluation)
-        write_page(Path(out))
+        write_results(Path(out), evaluation)
     return evaluation
+
+
+def write_results(folder: Path, evaluation: Evaluation) -> None:
+    """metrics.json, predictions.json and the report page of one evaluation."""
+    from marey.engine.evaluate import write_evaluation
+    from marey.report.page import write_page
+
+    write_evaluation(folder, evaluation)
+    write_page(folder)
 
 
 def recipe_beside(weights: str | Path) -> Recipe:

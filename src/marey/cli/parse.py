@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 
@@ -89,6 +91,30 @@ def take_prefixed(words: list[str], prefix: str) -> tuple[list[str], dict[str, A
         read = [yaml.safe_load(v) for v in values]
         fields[name.replace("-", "_")] = read[0] if len(read) == 1 else read
     return rest, fields
+
+
+class NetFields:
+    """A command that also takes ``--net.FIELD VALUE``, kept as JSON in its ``net_fields``."""
+
+    net_fields: str
+
+    @classmethod
+    def prepare(cls, words: list[str]) -> tuple[list[str], Self]:
+        """The other words, and the command so far, its required words still missing."""
+        import tyro
+
+        rest, net = take_prefixed(words, "net")
+        given: dict[str, Any] = {"net_fields": json.dumps(net)}
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING:
+                given[field.name] = tyro.MISSING
+        return rest, cls(**given)
+
+    @property
+    def net(self) -> dict[str, Any]:
+        """Fields of the network's configuration that the words set."""
+        fields: dict[str, Any] = json.loads(self.net_fields)
+        return fields
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:

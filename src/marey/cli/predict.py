@@ -1,4 +1,7 @@
-"""``marey predict`` and ``marey extract``."""
+"""``marey predict`` and ``marey extract``.
+
+Predict has more than 14 fields: each is a switch that people type.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from marey.cli.parse import UsageError, echo, take_prefixed, views
+from marey.cli.parse import NetFields, UsageError, echo, views
 from marey.cli.weights import model_for
 from marey.config import write_whole
 
@@ -19,7 +22,7 @@ SOURCE_HELP = "files, folders, globs, frame folders, a webcam number or a stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict:
+class Predict(NetFields):
     """What happens in each SOURCE: a file, folder, glob, frame folder, webcam number or stream.
 
     Results go to stdout, one source after another; notes and files that could not be read go to
@@ -67,12 +70,6 @@ class Predict:
     """predict with initial weights, to try the machinery"""
     net_fields: tyro.conf.Suppress[str] = "{}"
 
-    @classmethod
-    def prepare(cls, words: list[str]) -> tuple[list[str], Predict]:
-        """Take --net fields out of the words."""
-        words, net = take_prefixed(words, "net")
-        return words, cls(sources=tyro.MISSING, net_fields=json.dumps(net))
-
     def run(self) -> int:
         """Predict, print and save."""
         if not self.sources:
@@ -84,9 +81,7 @@ class Predict:
         from marey.predictor import Predictor, is_endless
 
         wanted = views(self.views)
-        model = model_for(
-            self.model, self.weights, self.random_weights, json.loads(self.net_fields)
-        )
+        model = model_for(self.model, self.weights, self.random_weights, self.net)
         endless = [s for s in self.sources if self.stream or is_endless(s)]
         if endless and len(self.sources) > 1:
             raise UsageError(f"{endless[0]} is endless: give it alone")
@@ -159,7 +154,7 @@ def in_words(result: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extract:
+class Extract(NetFields):
     """Features of each SOURCE, one .npz a file: features (windows, width), times (windows, 2)."""
 
     sources: Annotated[
@@ -179,21 +174,13 @@ class Extract:
     """extract with initial weights, to try the machinery"""
     net_fields: tyro.conf.Suppress[str] = "{}"
 
-    @classmethod
-    def prepare(cls, words: list[str]) -> tuple[list[str], Extract]:
-        """Take --net fields out of the words."""
-        words, net = take_prefixed(words, "net")
-        return words, cls(sources=tyro.MISSING, net_fields=json.dumps(net))
-
     def run(self) -> int:
         """Extract and print the files written."""
         if not self.sources:
             raise UsageError("SOURCE is missing: name a video, folder or glob")
         from marey.predictor import extract_features
 
-        model = model_for(
-            self.model, self.weights, self.random_weights, json.loads(self.net_fields)
-        )
+        model = model_for(self.model, self.weights, self.random_weights, self.net)
         written, failures = extract_features(
             list(self.sources), model, Path(self.out), step_s=self.step or None, device=self.device
         )

@@ -1,4 +1,7 @@
-"""``marey train`` and ``marey evaluate``."""
+"""``marey train`` and ``marey evaluate``.
+
+Train has more than 14 fields: six are the tables of a recipe, the others switches people type.
+"""
 
 from __future__ import annotations
 

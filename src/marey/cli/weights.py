@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from marey.cli.parse import UsageError, echo, take_prefixed
+from marey.cli.parse import NetFields, UsageError, echo
 from marey.config import to_plain
 
 
@@ -116,7 +116,7 @@ class Convert:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(NetFields):
     """Write a network for other runtimes, and check its output against the eager network."""
 
     target: Annotated[Positional[str], tyro.conf.arg(metavar="DST", help="file.pt2 or file.onnx")]
@@ -130,12 +130,6 @@ class Export:
     """export the network with its initial weights"""
     net_fields: tyro.conf.Suppress[str] = "{}"
 
-    @classmethod
-    def prepare(cls, words: list[str]) -> tuple[list[str], Export]:
-        """Take --net fields out of the words."""
-        words, net = take_prefixed(words, "net")
-        return words, cls(target=tyro.MISSING, net_fields=json.dumps(net))
-
     def run(self) -> int:
         """Export and print the largest difference seen."""
         from marey import export
@@ -147,9 +141,7 @@ class Export:
             if ending not in endings:
                 raise UsageError(f"{self.target} ends in neither .pt2 nor .onnx: say --format")
             kind = endings[ending]
-        model = model_for(
-            self.model, self.weights, self.random_weights, json.loads(self.net_fields)
-        )
+        model = model_for(self.model, self.weights, self.random_weights, self.net)
         told = export.export(model, self.target, format=kind)
         print(json.dumps(dataclasses.asdict(told), default=str))
         return 0
