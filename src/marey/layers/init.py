@@ -22,11 +22,11 @@ def start_resnet(network: nn.Module, *, head_std: float = 0.01) -> None:
     if next(network.parameters()).is_meta:
         return  # nothing to draw into
     for module in network.modules():
-        if isinstance(module, nn.Conv3d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=head_std)
-        elif isinstance(module, nn.BatchNorm3d):
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.ones_(module.weight)
         else:
             continue
@@ -35,7 +35,7 @@ def start_resnet(network: nn.Module, *, head_std: float = 0.01) -> None:
     for module in network.modules():
         if getattr(module, "last", False):
             norm = module.get_submodule("norm")
-            assert isinstance(norm, nn.BatchNorm3d)
+            assert isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
             nn.init.zeros_(norm.weight)
 
 

@@ -1,0 +1,58 @@
+"""Folding frames into the batch and back, and one answer for all of them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from marey.layers.frames import FrameClassifier, FrameHead, fold, unfold
+from marey.layers.resnet2d import Basic2d, Trunk2d
+
+
+class Plain(FrameClassifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(frames=3)
+        self.trunk = Trunk2d(Basic2d, (1, 1, 1, 1), width=8)
+        self.widths = self.trunk.widths[-1:]
+        self.head = FrameHead(self.widths, 5, dropout=0.0)
+
+
+def test_folding_keeps_frames_of_a_clip_together() -> None:
+    clip = torch.arange(2 * 3 * 4.0).view(2, 3, 4, 1, 1)
+    assert fold(clip)[:, 0].flatten().tolist() == [0, 1, 2, 3, 12, 13, 14, 15]
+    assert torch.equal(unfold(fold(clip), 4), clip)
+
+
+def test_an_answer_is_the_mean_of_the_frames_answers() -> None:
+    network = Plain().eval()
+    clip = torch.randn(2, 3, 3, 32, 40)
+    frames = network.head.frame_logits(network.features(clip))
+    assert frames.shape == (2, 3, 5)
+    torch.testing.assert_close(network(clip), frames.mean(dim=1))
+    alone = network.head.frame_logits((unfold(network.trunk(clip[:, :, 1], 1), 1),))
+    torch.testing.assert_close(alone[:, 0], frames[:, 1])
+    assert network.forward_positions(clip).shape == (2, 1, 5)
+    assert [m.shape[2] for m in network.stages(clip)] == [3] * 5
+
+
+def test_dropout_drops_each_frame_on_its_own() -> None:
+    network = Plain()
+    network.head.dropout = nn.Dropout(0.5)
+    same = torch.ones(1, 64, 3, 1, 1)
+    logits = network.head.frame_logits((same,))
+    assert not torch.equal(logits[:, 0], logits[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 2, 32, 32), "clip has 2 frames but Plain needs 3, one for each segment; sample 3"),
+        ((1, 4, 3, 32, 32), "keep the 3 channels in the second"),
+        ((1, 3, 3, 16, 32), "at least 32x32"),
+    ],
+)
+def test_clips_that_do_not_fit_are_refused(shape: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Plain()(torch.zeros(shape))
