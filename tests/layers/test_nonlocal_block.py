@@ -1,8 +1,7 @@
 """Non-local blocks against the original's numbers and against the formula written out."""
 
-import runpy
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -28,8 +27,7 @@ def alive(block: NonLocal) -> NonLocal:
         ("nonlocal_block_dot_product", "dot_product"),
     ],
 )
-def test_reference(golden: Path, case: str, pairwise: Pairwise) -> None:
-    filling = runpy.run_path(str(golden / "filling.py"))
+def test_reference(filling: dict[str, Any], golden: Path, case: str, pairwise: Pairwise) -> None:
     reference = filling["read"](golden, case)
     state = {
         PARTS[name.split(".")[0]] + name[name.index(".") :]: torch.from_numpy(value)

@@ -1,0 +1,126 @@
+"""What every network of the zoo promises: one line of ``TINY`` each, one suite for all.
+
+A line names a variant, fields that make it small, and the clip it is fed. Each kind of network
+has at least one line; its own page tests what only it promises.
+"""
+
+import importlib.util
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from marey import zoo
+from marey.config import from_plain, to_plain
+from marey.export import export
+from marey.zoo.registry import HOMES
+
+RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 64}
+ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
+
+TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "c2d_r50_8x8": (RESNET, (2, 3, 8, 48, 48)),
+    "i3d_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 8, 48, 48)),
+    "slow_r18_8x8": (RESNET, (2, 3, 4, 48, 48)),
+    "slow_r50_32x8": (RESNET, (2, 3, 8, 48, 48)),
+    "slowfast_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 16, 48, 48)),
+}
+has_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxscript", "onnxruntime")),
+    reason="onnx, onnxscript and onnxruntime are not installed (extra 'export')",
+)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+every = pytest.mark.parametrize("name", TINY)
+
+
+def made(name: str) -> tuple[Any, Tensor]:
+    """The small network with every norm alive, and its clip."""
+    fields, shape = TINY[name]
+    torch.manual_seed(0)
+    network: Any = zoo.build(name, **fields)
+    for part in network.modules():
+        if isinstance(part, NORMS) and part.affine:
+            nn.init.uniform_(part.weight, 0.5, 1.0)
+            nn.init.normal_(part.running_mean, 0, 0.1)
+            nn.init.uniform_(part.running_var, 0.5, 1.5)
+    return network, torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@every
+def test_logits_are_the_mean_of_positions(name: str) -> None:
+    network, clip = made(name)
+    network.eval()
+    with torch.no_grad():
+        logits, positions = network(clip), network.forward_positions(clip)
+    assert logits.shape == (len(clip), 5)
+    torch.testing.assert_close(positions.mean(dim=1), logits)
+    assert not torch.equal(logits[0], logits[1])  # it does look at its clip
+
+
+@every
+def test_gradients_reach_every_parameter(name: str) -> None:
+    network, clip = made(name)
+    network(clip).square().sum().backward()
+    silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@every
+def test_half_precision_agrees(name: str) -> None:
+    network, clip = made(name)
+    network.eval()
+    with torch.no_grad():
+        plain = network(clip)
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = network(clip)
+    spread = plain.std().item()
+    assert (narrow.float() - plain).abs().max().item() < 0.15 * spread + 0.02
+
+
+@every
+def test_compiled_without_a_break(name: str) -> None:
+    network, clip = made(name)
+    network.eval()
+    torch.compiler.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(clip), network(clip))
+
+
+@every
+@pytest.mark.parametrize("kind", ["torch", pytest.param("onnx", marks=has_onnx)])
+def test_exported_files_answer_alike(name: str, kind: str, tmp_path: Path) -> None:
+    network, clip = made(name)
+    told = export(network, tmp_path / "net", format=kind, frames=clip.shape[2], size=clip.shape[3])
+    assert told.checked_with == {"torch": "torch", "onnx": "onnxruntime"}[kind]
+    assert told.difference is not None
+    assert told.difference < 1e-3 * told.scale
+
+
+@every
+def test_built_without_memory_and_saved_whole(name: str, tmp_path: Path) -> None:
+    fields, shape = TINY[name]
+    with torch.device("meta"):
+        empty: Any = zoo.build(name, **fields)
+        assert empty(torch.empty(shape)).shape == (shape[0], 5)
+    assert all(p.is_meta for p in empty.parameters())
+    network, clip = made(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again: Any = zoo.load(zoo.save(network, tmp_path / "net.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(again.eval()(clip), network.eval()(clip))
+
+
+def test_every_family_has_a_line_here() -> None:
+    assert {HOMES[name].name for name in TINY} == {family.name for family in HOMES.values()}
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_configurations_survive_json(name: str) -> None:
+    config = zoo.config_of(name)
+    assert from_plain(type(config), json.loads(json.dumps(to_plain(config)))) == config
