@@ -45,6 +45,24 @@ class AugmentChoice:
     cutmix: float = 0.0
 
 
+Decay = Literal["linear", "gaussian", "gaussian_long", "hard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuppressionChoice:
+    """How overlapping segments of time become one; see ``geometry.segments``."""
+
+    kind: Literal["hard", "soft", "weighted", "none"] = "hard"
+    threshold: float = 0.5  # overlap from which a better segment counts
+    decay: Decay = "gaussian"  # of soft suppression
+    sigma: float = 0.5  # of gaussian decay
+    spare: tuple[float, float] = (0.0, 0.0)  # of gaussian_long: overlap, plus a share of the length
+    min_score: float = 0.001
+    most: int = 200  # segments kept, of each class and of all
+    per_class: bool = True
+    voting: float = 0.0  # overlap from which candidates move the kept segment; 0: off
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskChoice:
     """What a batch means. ``combine``: how the scores of a video's views become one."""
