@@ -3,7 +3,8 @@
 Files are read whole, in several processes. A fault is anything that makes training or a figure
 wrong: a file that cannot be read or lost frames, a row with too few frames, a rate far from the
 others', two files of the same content, one file (or one content) in two splits, a split without
-some class, rows that were left out.
+some class, rows that were left out; of labelled segments also those past the end of their video,
+reversed or of no length, and a subset without any.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class FileFacts:
     lost: int = 0
     digest: str = ""
     spans: tuple[int, ...] = ()
+    end_s: float = 0.0  # when the last frame ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class CheckReport:
     odd_rate: tuple[Failure, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
     shared: tuple[Failure, ...] = ()
+    segments: tuple[Failure, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     histogram: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class CheckReport:
             ("too short", self.too_short),
             ("odd rate", self.odd_rate),
             ("in two splits", self.shared),
+            ("wrong segments", self.segments),
         ):
             found += _listed(title, [f"{f.source}: {f.reason}" for f in failures])
         found += _listed("same content", [" = ".join(group) for group in self.duplicates])
@@ -112,6 +116,7 @@ def check_data(
         "too_short": tuple(_short(readable, jobs, frames)),
         "odd_rate": tuple(_odd(readable)),
         "shared": tuple(_shared(dataset, facts)),
+        "segments": tuple(_wrong_segments(dataset, facts)),
     }
     duplicates, missing = _duplicates(readable), _missing(dataset)
     faults = sum(map(len, findings.values())) + len(duplicates) + len(missing)
@@ -149,8 +154,8 @@ def read_file(path: str, spans: tuple[Span, ...] = (), fps: float | None = None)
                 if begins:
                     reason = f"a row begins at {begins[0]:g} s, after the end at {end_s:g} s"
                     return FileFacts(path, reason)
-                count, average = video.num_frames, video.fps
-                return FileFacts(path, "", count, average, video.lost, digest(path), counts)
+                count, average, mark = video.num_frames, video.fps, digest(path)
+                return FileFacts(path, "", count, average, video.lost, mark, counts, end_s)
     except VideoError as error:
         return FileFacts(path, f"{error.cause} (at {error.position})")
     except OSError as error:
@@ -259,6 +264,30 @@ def _shared(dataset: DataSet, facts: Mapping[str, FileFacts]) -> Iterator[Failur
     for content, splits in places.items():
         if len(splits) > 1:
             yield Failure(first[content], f"in splits {', '.join(sorted(splits))}")
+
+
+def _wrong_segments(dataset: DataSet, facts: Mapping[str, FileFacts]) -> Iterator[Failure]:
+    """Labelled segments that cannot be meant, and subsets to learn or measure on without any."""
+    for split, items in dataset.splits.items():
+        if not items.has_intervals:
+            continue
+        if not items.label_counts().sum() and split not in ("test", "testing"):
+            yield Failure(split or "the list", "no video has a segment")
+        for row, path in enumerate(_paths(items)):
+            fact = facts[path]
+            slack = 1 / fact.fps if fact.fps else 0.0
+            for start, end, label in items.intervals(row):
+                told = f"{start:g} to {end:g} s of {items.classes[label]!r}"
+                if end < start:
+                    yield Failure(path, f"{told} ends before it begins")
+                elif end == start:
+                    yield Failure(path, f"{told} has no length")
+                elif not fact.reason and start >= fact.end_s:
+                    yield Failure(path, f"{told} begins after the end at {fact.end_s:.2f} s")
+                elif not fact.reason and end > fact.end_s + slack:
+                    yield Failure(path, f"{told} goes past the end at {fact.end_s:.2f} s")
+                elif start < 0:
+                    yield Failure(path, f"{told} begins before the video")
 
 
 def _paths(items: ItemTable) -> list[str]:

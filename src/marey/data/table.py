@@ -125,6 +125,13 @@ class ItemTable:
             sorted({r["label"] for r in rows if r["start_s"] <= last_s and r["end_s"] > first_s})
         )
 
+    def intervals(self, index: int) -> list[tuple[float, float, int]]:
+        """(start_s, end_s, class number) of a row's segments, as the list has them."""
+        if not self.has_intervals:
+            return []
+        rows = self._table.column("intervals")[index].as_py() or []
+        return [(row["start_s"], row["end_s"], row["label"]) for row in rows]
+
     @property
     def targets(self) -> np.ndarray:
         """Class number of every row, (N,) int64, -1 unlabelled; single-label tables only."""

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marey.data.sources import (
+    activitynet,
     charades,
     csv_list,
+    epic,
     folder,
     hmdb51,
     jester,
     kinetics,
+    segments,
     ssv2,
+    thumos14,
     ucf101,
 )
 from marey.data.sources.labels import is_image, is_video
@@ -77,6 +81,17 @@ FORMATS: dict[str, Format] = {
         charades.open_frame_lists,
         "PySlowFast's lists of labelled frames",
     ),
+    "segments": Format(
+        segments.fits, segments.open_segments, "CSV of segments: video,start_s,end_s,label[,split]"
+    ),
+    "activitynet": Format(
+        lambda path: bool(activitynet.annotation_files(path)),
+        activitynet.open_activitynet,
+        "ActivityNet JSON: ActivityNet, FineAction, HACS, drawn:untrimmed",
+    ),
+    "thumos14": Format(thumos14.fits, thumos14.open_thumos14, "CLASS_val.txt, CLASS_test.txt"),
+    "epic": Format(epic.fits_epic, epic.open_epic, "EPIC_100_train.csv"),
+    "ego4d": Format(epic.fits_ego4d, epic.open_ego4d, "moments_train.json"),
     "folder": Format(_fits_folder, folder.open_folder, "a folder per class"),
     "images": Format(_fits_images, folder.open_images, "a folder of pictures per class"),
     "unlabelled": Format(lambda _: False, folder.open_unlabelled, "any videos below a folder"),
