@@ -84,6 +84,15 @@ SYSTEMS = (
         original=True,
     ),
     System(
+        "MutualNet",
+        "One set of weights for every budget: a width uses the leading channels of each layer, and "
+        "clips shrink with it. `select(gflops=...)` says which width and size; `--budget` does so "
+        "on the command line. Figures are those of the full network. The image networks are the "
+        "authors'; for clips they published curves and no code, so the clip networks are built by "
+        "the rules of the image ones and take the weights of the plain network.",
+        ("mutualnet_",),
+    ),
+    System(
         "Image ResNets",
         "Clips of one frame, for ImageNet weights and for checking inflation.",
         ("2d_",),

@@ -20,6 +20,7 @@ from marey.export import export
 from marey.zoo.registry import HOMES
 
 RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 64}
+SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -28,6 +29,11 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "slow_r18_8x8": (RESNET, (2, 3, 4, 48, 48)),
     "slow_r50_32x8": (RESNET, (2, 3, 8, 48, 48)),
     "slowfast_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 16, 48, 48)),
+    "mutualnet_mobilenet_v1": ({**SMALL, "multiplier": 0.25}, (2, 3, 1, 48, 48)),
+    "mutualnet_mobilenet_v2": ({**SMALL, "multiplier": 0.25}, (2, 3, 1, 48, 48)),
+    "mutualnet_resnet50": (RESNET, (2, 3, 1, 48, 48)),
+    "mutualnet_slow_r50_8x8": (RESNET, (2, 3, 8, 48, 48)),
+    "mutualnet_slowfast_r50_4x16": (RESNET, (2, 3, 16, 48, 48)),
 }
 has_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxscript", "onnxruntime")),
@@ -47,6 +53,8 @@ def made(name: str) -> tuple[Any, Tensor]:
             nn.init.uniform_(part.weight, 0.5, 1.0)
             nn.init.normal_(part.running_mean, 0, 0.1)
             nn.init.uniform_(part.running_var, 0.5, 1.5)
+        elif isinstance(part, nn.Conv2d) and part.groups > 1:
+            nn.init.normal_(part.weight, 0, 0.5)  # the published start fades over many layers
     return network, torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 

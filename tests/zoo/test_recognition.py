@@ -8,7 +8,7 @@ import torch
 
 from marey import zoo
 from marey.zoo.names import published_names
-from marey.zoo.recognition import only_variant, shapes_of
+from marey.zoo.recognition import only_variant, own_layouts, shapes_of
 from marey.zoo.registry import family_of
 
 
@@ -42,8 +42,25 @@ def test_exact_names_and_shapes(variant: str, layout: str, others: list[str]) ->
 
 def test_every_variant_recognises_its_own() -> None:
     for variant in zoo.list_models():
-        layout = "caffe2" if variant.endswith("_caffe2") else "pyslowfast"
+        layout = first_layout(variant)
         assert (variant, layout) in zoo.recognise(blank(variant, layout))
+
+
+def first_layout(variant: str) -> str:
+    """The first of a variant's own layouts that can hold it."""
+    shapes = shapes_of(variant, zoo.config_of(variant))
+    for layout in own_layouts(variant):
+        try:
+            published_names(family_of(variant), layout, shapes, zoo.config_of(variant))
+        except ValueError:
+            continue
+        return layout
+    raise AssertionError(variant)
+
+
+def test_borrowed_layouts_mean_the_plain_network_unless_another_is_named() -> None:
+    state = blank("mutualnet_slow_r50_8x8", "pyslowfast")
+    assert {name for name, _ in zoo.recognise(state)} == {"slow_r50_4x16", "slow_r50_8x8"}
 
 
 @pytest.mark.parametrize(

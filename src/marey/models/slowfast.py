@@ -172,9 +172,12 @@ class SlowFast(ClipClassifier):
             slow, fast = step(slow), quick(fast)
             maps.append((slow, fast))
             if i < len(self.laterals):
-                lateral = F.relu(self.laterals[i](fast), inplace=True)
-                slow = torch.cat([slow, lateral], dim=1)
+                slow = self.joined(slow, F.relu(self.laterals[i](fast), inplace=True))
         return maps
+
+    def joined(self, slow: Tensor, lateral: Tensor) -> Tensor:
+        """The slow map with the channels that the fast pathway offers."""
+        return torch.cat([slow, lateral], dim=1)
 
     def features(self, clip: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """The last slow map (B, widths[0], T / alpha, ...) and fast map (B, widths[1], T, ...)."""

@@ -54,6 +54,8 @@ class Family:
     cards: Mapping[str, Card]
     layouts: Mapping[str, NameRule]
     shapeless: tuple[str, ...] = ()  # fields of the configuration that change no tensor's shape
+    told: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # fields a state tells
+    borrowed: tuple[str, ...] = ()  # layouts of another family, which is meant if none is named
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     exact: list[tuple[str, str]] = []
     other: list[tuple[str, str]] = []
     for variant in list_models():
-        for layout in (*HOMES[variant].layouts, MAREY):
-            signature = _signature(variant, layout)
+        fields = tuple(told_by(variant, tensors).items())
+        for layout in own_layouts(variant):
+            signature = _signature(variant, layout, fields)
             if signature is None:
                 continue
             names, shapes = signature
@@ -102,10 +103,24 @@ def _shapes(variant: str, config: Any) -> Shapes:
     return _SHAPES[config]
 
 
+def own_layouts(variant: str) -> tuple[str, ...]:
+    """The layouts by which a variant is recognised: not those it borrows from another family."""
+    family = HOMES[variant]
+    return (*(name for name in family.layouts if name not in family.borrowed), MAREY)
+
+
+def told_by(variant: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Fields of the configuration that a state tells by its names and shapes."""
+    told = HOMES[variant].told
+    return {} if told is None else told(state)
+
+
 @cache
-def _signature(variant: str, layout: str) -> tuple[dict[str, str], Shapes] | None:
+def _signature(
+    variant: str, layout: str, fields: tuple[tuple[str, Any], ...] = ()
+) -> tuple[dict[str, str], Shapes] | None:
     """Published names and our shapes of a variant; None where the layout cannot hold it."""
-    config = config_of(variant)
+    config = config_of(variant, **dict(fields))
     shapes = shapes_of(variant, config)
     try:
         return published_names(HOMES[variant], layout, shapes, config), shapes
@@ -134,8 +149,9 @@ def _nearest(state: State) -> str:
     best, best_shared = "", 0
     best_names: dict[str, str] = {}
     for variant in list_models():
-        for layout in (*HOMES[variant].layouts, MAREY):
-            signature = _signature(variant, layout)
+        fields = tuple(told_by(variant, state).items())
+        for layout in own_layouts(variant):
+            signature = _signature(variant, layout, fields)
             if signature is None:
                 continue
             shared = 2 * len(set(signature[0].values()) & set(state)) - len(signature[0])

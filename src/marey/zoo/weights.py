@@ -23,6 +23,7 @@ from marey.zoo.recognition import (
     only_variant,
     shapes_of,
     shared_names,
+    told_by,
     with_classes,
 )
 from marey.zoo.registry import (
@@ -171,7 +172,7 @@ def _load_published(
     name: str, state: State, num_classes: int | None, fields: Mapping[str, Any], where: str
 ) -> nn.Module:
     variant, tag = split_name(name)
-    config = config_of(name, **fields)
+    config = config_of(name, **{**told_by(variant, state), **fields})
     layout = _layout(variant, state, config, where)
     found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
     asked = _first(num_classes, fields.get("num_classes"), tag.num_classes if tag else None)
