@@ -76,6 +76,23 @@ SYSTEMS = (
         ("slowfast_",),
     ),
     System(
+        "R(2+1)D and its siblings",
+        "One ResNet without a pool after its stem, told apart by which convolutions see time: "
+        "`r3d` all, `fr2d` none, `r2d` only the first (and all frames at once), `mcX` those before "
+        "group X, `rmcX` those from it on; `r2plus1d` splits each into space and time, with a ReLU "
+        "in between. Four publishers size the split differently, and their weights fit only their "
+        "own variant: VMZ (`r2plus1d_18`, `_34`, `_152`; also Caffe2 files) takes the formula for "
+        "each convolution, torchvision (`_tv`) once for both of a block, mmaction2 (`_mm`) also "
+        "splits the shortcuts, widens the stem and pools after it, pytorchvideo (`_ptv`) puts time "
+        "first. A file is recognised by its tensors, and one of another publisher is named, not "
+        "loaded. `r3d_18` and `mc3_18` are torchvision's, at 15 frames a second; VMZ's own files "
+        "of them are `r3d_18_vmz` and `mc3_18_vmz`, with the same tensors and another epsilon. "
+        "Clip and video accuracy differ by ten points and more: `1x1` rows are of single clips; "
+        "frames, and the set trained on before, stand in brackets. "
+        "IG-65M and Sports-1M files carry 359 and 487 classes.",
+        ("r2d_", "fr2d_", "r3d_", "mc2_", "mc3_", "mc4_", "mc5_", "rmc", "r2plus1d_"),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

@@ -34,6 +34,12 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mutualnet_resnet50": (RESNET, (2, 3, 1, 48, 48)),
     "mutualnet_slow_r50_8x8": (RESNET, (2, 3, 8, 48, 48)),
     "mutualnet_slowfast_r50_4x16": (RESNET, (2, 3, 16, 48, 48)),
+    "r2plus1d_18_tv": (RESNET, (2, 3, 8, 48, 48)),
+    "r2plus1d_152": (RESNET, (2, 3, 8, 48, 48)),
+    "r2plus1d_34_mm": (RESNET, (2, 3, 8, 64, 64)),
+    "r2plus1d_r50_ptv": (RESNET, (2, 3, 8, 64, 64)),
+    "r2d_18": (RESNET, (2, 3, 8, 48, 48)),
+    "rmc3_18": (RESNET, (2, 3, 8, 48, 48)),
 }
 has_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxscript", "onnxruntime")),

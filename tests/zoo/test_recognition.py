@@ -105,3 +105,41 @@ def test_none_names_the_nearest_and_what_is_missing() -> None:
     wide["s1.pathway0_stem.conv.weight"] = torch.empty(32, 3, 1, 7, 7, device="meta")
     with pytest.raises(ValueError, match="same names, other shapes"):
         only_variant(wide, {}, "file")
+
+
+@pytest.mark.parametrize(
+    ("variant", "layout", "num_classes"),
+    [
+        ("r3d_18", "torchvision", None),
+        ("mc3_18", "torchvision", None),
+        ("r2plus1d_18_tv", "torchvision", None),
+        ("r3d_18_vmz", "caffe2", None),
+        ("r2plus1d_34", "caffe2", 487),
+        ("r2plus1d_34", "vmz", None),
+        ("r2plus1d_34_flow", "caffe2", None),
+        ("r2plus1d_34_mm", "mmaction2", None),
+        ("r2plus1d_152", "caffe2", 359),
+        ("r2plus1d_r50_ptv", "pytorchvideo", None),
+        ("r2d_18_16f", "caffe2", None),
+    ],
+)
+def test_each_realisation_is_told_by_its_tensors(
+    variant: str, layout: str, num_classes: int | None
+) -> None:
+    assert only_variant(blank(variant, layout, num_classes), {}, "file") == variant
+
+
+@pytest.mark.parametrize(
+    ("of", "layout", "asked"),
+    [
+        ("r2plus1d_34_mm", "mmaction2", "r2plus1d_34"),
+        ("r2plus1d_18_tv", "torchvision", "r2plus1d_18"),
+        ("r2plus1d_18", "vmz", "r2plus1d_18_tv"),
+        ("r2plus1d_r50_ptv", "pytorchvideo", "r2plus1d_34"),
+        ("r2d_18_16f", "vmz", "r2d_18"),
+        ("r2plus1d_34_flow", "caffe2", "r2plus1d_34"),
+    ],
+)
+def test_weights_of_another_realisation_are_named(of: str, layout: str, asked: str) -> None:
+    with pytest.raises(ValueError, match=rf"these are the tensors of {of}, not {asked}$"):
+        zoo.load(asked, blank(of, layout))

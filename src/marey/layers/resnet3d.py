@@ -197,12 +197,13 @@ def spread_kernels(cycle: Sequence[int], depth: int, reach: int | None = None) -
     return tuple(cycle[i % len(cycle)] if i < reach else 1 for i in range(depth))
 
 
-def check_clip(clip: Tensor, *, frames: int, side: int, name: str) -> None:
-    """Raises ValueError unless ``clip`` is (B, 3, T >= frames, H >= side, W >= side)."""
-    if clip.dim() != 5 or clip.shape[1] != 3:
+def check_clip(clip: Tensor, *, frames: int, side: int, name: str, channels: int = 3) -> None:
+    """Raises ValueError unless ``clip`` is (B, channels, T >= frames, H >= side, W >= side)."""
+    if clip.dim() != 5 or clip.shape[1] != channels:
+        kind = {2: "two directions of flow", 3: "three colours"}.get(channels, "channels")
         raise ValueError(
-            f"{name} takes a clip (B, 3, T, H, W) but got {tuple(clip.shape)}; "
-            f"stack frames along the third axis and keep the three colours in the second"
+            f"{name} takes a clip (B, {channels}, T, H, W) but got {tuple(clip.shape)}; "
+            f"stack frames along the third axis and keep the {kind} in the second"
         )
     if clip.shape[2] < frames:
         raise ValueError(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from marey.config import nearest
 from marey.recipe import Recipe
-from marey.recipes import defaults, resnet3d, slowfast
+from marey.recipes import defaults, r2plus1d, resnet3d, slowfast
 
-FAMILIES = (defaults, resnet3d, slowfast)
+FAMILIES = (defaults, resnet3d, slowfast, r2plus1d)
 FILES = (".json", ".yaml", ".yml")
 
 

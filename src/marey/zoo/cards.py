@@ -36,6 +36,7 @@ class Card:
     source: str = ""
     licence: str = ""
     note: str = ""
+    twin: str = ""  # the variant of the same tensors that a file without a name is taken for
     name: str = ""
 
 
@@ -78,5 +79,7 @@ TAGS: dict[str, Tag] = {
     "charades": Tag(157, "", {"sampling": "stride", "jitter": (256, 340)}),
     "ucf101": Tag(101, "ucf101"),
     "hmdb51": Tag(51, "hmdb51"),
+    "sports1m": Tag(487),
+    "ig65m": Tag(359),
     "in1k": Tag(1000),
 }

@@ -21,6 +21,7 @@ from marey.zoo.files import State
 Shapes = dict[str, tuple[int, ...]]
 WRAPPERS = ("module.", "model.")
 COUNT = "num_batches_tracked"
+COUNTED = re.compile(r"(last_out_L)\d+(_[wb])")  # a classifier that carries its class count
 EPSILON = 1e-5  # of batch norm: the variance of an identity is one less this
 
 
@@ -30,6 +31,7 @@ def tidy(state: Mapping[str, Tensor]) -> State:
     for prefix in WRAPPERS * 2:
         if tidied and all(name.startswith(prefix) for name in tidied):
             tidied = {name.removeprefix(prefix): value for name, value in tidied.items()}
+    tidied = {COUNTED.sub(r"\1#\2", name): value for name, value in tidied.items()}
     if any(".split_bn." in name for name in tidied):
         tidied = {
             re.sub(r"bn\.bn\.(\w+)$", r"bn.\1", name): value
@@ -109,8 +111,9 @@ def import_state(
 
 
 def export_state(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State:
-    """Our tensors under their published names."""
-    return {theirs: state[ours] for ours, theirs in names.items()}
+    """Our tensors under their published names; a ``#`` there stands for the number of classes."""
+    found = {theirs: state[ours] for ours, theirs in names.items()}
+    return {n.replace("#", str(len(v))) if "#" in n else n: v for n, v in found.items()}
 
 
 def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:

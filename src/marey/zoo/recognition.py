@@ -40,6 +40,8 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     for variant in list_models():
         fields = tuple(told_by(variant, tensors).items())
         for layout in own_layouts(variant):
+            if _head_name(variant, layout, fields) not in tensors:
+                continue
             signature = _signature(variant, layout, fields)
             if signature is None:
                 continue
@@ -59,6 +61,7 @@ def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
     variants = list(dict.fromkeys(variant for variant, _ in recognise(state)))
     if len(variants) > 1:
         variants = _as_configured(variants, header) or variants
+    variants = [name for name in variants if card(name).twin not in variants]
     if len(variants) == 1:
         return variants[0]
     if variants:
@@ -124,6 +127,17 @@ def _signature(
     shapes = shapes_of(variant, config)
     try:
         return published_names(HOMES[variant], layout, shapes, config), shapes
+    except ValueError:
+        return None
+
+
+@cache
+def _head_name(variant: str, layout: str, fields: tuple[tuple[str, Any], ...]) -> str | None:
+    """The classifier's published name, told without building the network; None: no such layout."""
+    try:
+        return published_names(
+            HOMES[variant], layout, [HEAD], config_of(variant, **dict(fields))
+        ).get(HEAD)
     except ValueError:
         return None
 

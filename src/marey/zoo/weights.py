@@ -21,6 +21,7 @@ from marey.zoo.recognition import (
     MAREY,
     classes_in,
     only_variant,
+    recognise,
     shapes_of,
     shared_names,
     told_by,
@@ -202,9 +203,16 @@ def _filled(
     with torch.device("meta"):
         network: Any = construct(variant, config)
     without = network.head_parameters() if fresh else ()
-    own, inflated = import_state(
-        state, names, shapes, where=f"{where} does not fit {variant} ({layout})", without=without
-    )
+    try:
+        own, inflated = import_state(
+            state,
+            names,
+            shapes,
+            where=f"{where} does not fit {variant} ({layout})",
+            without=without,
+        )
+    except ValueError as error:
+        raise ValueError(_of_others(variant, state, where) or str(error)) from None
     if inflated:
         warnings.warn(
             f"{where}: {len(inflated)} kernels without time were spread over it ({inflated[0]} "
@@ -236,10 +244,18 @@ def _layout(variant: str, state: State, config: Any, where: str) -> str:
     best = max(shared, key=lambda layout: shared[layout])
     if shared[best] == 0:
         raise ValueError(
-            f"{where} has no tensor of {variant} in any layout ({', '.join(shared)}); its first is "
-            f"{next(iter(state), '')!r}"
+            _of_others(variant, state, where)
+            or f"{where} has no tensor of {variant} in any layout ({', '.join(shared)}); "
+            f"its first is {next(iter(state), '')!r}"
         )
     return best
+
+
+def _of_others(variant: str, state: State, where: str) -> str:
+    """Whose tensors a state that does not fit a variant has instead; empty where nobody's."""
+    found = list(dict.fromkeys(name for name, _ in recognise(state) if name != variant))
+    others = " or ".join(found[:3])
+    return f"{where}: these are the tensors of {others}, not {variant}" if found else ""
 
 
 def _no_weights(name: str) -> str:
