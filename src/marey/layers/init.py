@@ -45,3 +45,30 @@ def start_head(projection: nn.Linear, *, std: float = 0.01) -> None:
     nn.init.normal_(projection.weight, std=std)
     if projection.bias is not None:
         nn.init.zeros_(projection.bias)
+
+
+@torch.no_grad()
+def start_transformer(
+    network: nn.Module, *, std: float = 0.02, head_scale: float = 1.0, tables: bool = True
+) -> None:
+    """Linear weights and tables from a normal cut at two, zero biases, unit norms.
+
+    Tables are the parameters not called weight or bias: class token, positions. Without ``tables``
+    relative positions start at zero, as detectors want. ``head_scale`` multiplies the classifier's
+    weights. Convolutions keep torch's own draw.
+    """
+    if next(network.parameters()).is_meta:
+        return  # nothing to draw into
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, value in network.named_parameters():
+        if name.endswith("projection.weight"):
+            value.mul_(head_scale)
+        elif not name.endswith(("weight", "bias")):
+            if tables or "rel_pos" not in name:
+                nn.init.trunc_normal_(value, std=std)
+            else:
+                nn.init.zeros_(value)

@@ -1,0 +1,118 @@
+"""Attention with a bias that is a sum over axes, and the small parts every transformer here has.
+
+A relative position bias of queries i and keys j is a sum of terms: the score of query i against
+one row of a small table, and which row that is depends on one coordinate of j alone. So a term is
+a matrix ``scores`` of (queries, rows) and a row number for each key, and
+
+    bias(i, j) = sum over terms of scores[i, row[j]]   (nothing where row[j] is -1)
+
+``plain`` writes the queries x keys matrix down. ``fused`` never does: a query is lengthened by its
+scores and a key by a one at its row, so that one scaled dot product holds both parts.
+
+    [scale * q, scores] . [k, one-hot(row)] = scale * q . k + bias
+
+Source: A. Vaswani et al., "Attention Is All You Need", 2017; the bias as in Y. Li et al.,
+"MViTv2", CVPR 2022, Section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+AttentionForm = Literal["fused", "plain"]
+MULTIPLE = 8  # fused kernels want head widths that are a multiple of this
+
+
+class Term(NamedTuple):
+    """One axis of a bias: ``scores`` (B, heads, queries, rows), ``row`` (keys,) int64 or -1."""
+
+    scores: Tensor
+    row: Tensor
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scale: float,
+    terms: Sequence[Term] = (),
+    form: AttentionForm = "fused",
+) -> Tensor:
+    """softmax(scale * query . key + bias) . value, (B, heads, queries, D).
+
+    On the meta device the plain form runs, so that its products are what is counted.
+    """
+    if form == "plain" or query.is_meta:
+        return _plain(query, key, value, scale, terms)
+    if not terms:
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)
+    width = query.shape[-1]
+    hot = torch.cat([one_hot(term, key) for term in terms], dim=-1)  # (keys, rows)
+    spare = -(width + hot.shape[-1]) % MULTIPLE
+    longer = [query * scale, *(term.scores for term in terms)]
+    if spare:
+        longer.append(query.new_zeros(()).expand(*query.shape[:3], spare))
+    hot = F.pad(hot, (0, spare)).expand(*key.shape[:2], -1, -1)
+    found = F.scaled_dot_product_attention(
+        torch.cat(longer, dim=-1),
+        torch.cat([key, hot], dim=-1),
+        F.pad(value, (0, hot.shape[-1])),
+        scale=1.0,
+    )
+    return found[..., :width]
+
+
+def one_hot(term: Term, key: Tensor) -> Tensor:
+    """(keys, rows) with a one at each key's row, in the type of ``key``."""
+    rows = torch.arange(term.scores.shape[-1], device=key.device)
+    return (term.row[:, None] == rows).to(key.dtype)
+
+
+def _plain(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, terms: Sequence[Term]
+) -> Tensor:
+    logits = (query * scale) @ key.transpose(-2, -1)
+    for term in terms:
+        scores = F.pad(term.scores, (0, 1))  # row -1 adds nothing
+        logits = logits + scores.index_select(-1, term.row % scores.shape[-1])
+    return logits.softmax(dim=-1) @ value
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear: (..., width) -> (..., width_out)."""
+
+    def __init__(self, width: int, width_mid: int, width_out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, width_mid)
+        self.fc2 = nn.Linear(width_mid, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Zeroes a branch for a random share ``rate`` of the samples in training, and scales the rest.
+
+    Source: G. Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        return x * self.mask(x)
+
+    def mask(self, x: Tensor) -> Tensor:
+        """(B, 1, ...) of zeros and 1 / (1 - rate), for all but the first axis of ``x``."""
+        kept = 1.0 - self.rate
+        drawn = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device)
+        return (drawn < kept).to(x.dtype) / kept

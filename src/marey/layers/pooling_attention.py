@@ -1,0 +1,234 @@
+"""Pooling attention: queries, keys and values are pooled over the grid of tokens before they meet.
+
+    step       shape for block 1 of mvitv2_s_16x4, 2 heads of 96, class token
+    tokens     1 25089 96
+    query      1 2 6273 96
+    key        1 2 1569 96
+    found      1 6273 192
+
+Tokens lie in rows (B, L, D): the class token first where there is one, then the grid (T, H, W) with
+W fastest. Source: H. Fan et al., "Multiscale Vision Transformers", ICCV 2021, Section 3.1;
+Y. Li et al., "MViTv2", CVPR 2022, Section 4.1, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from marey.layers.attention import AttentionForm, Term, attend
+from marey.layers.conv import Triple
+from marey.layers.positions import IndexRule, relative_rows
+
+PoolMode = Literal["conv", "max", "avg", "conv_unshared"]
+ONES: Triple = (1, 1, 1)
+EPSILON = 1e-6  # of every layer norm in this family
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionPlan:
+    """One layer: widths, pools, and the sizes of its tables (0: none)."""
+
+    width_in: int
+    width: int
+    heads: int
+    kernel_q: Triple = ONES
+    stride_q: Triple = ONES
+    kernel_kv: Triple = ONES
+    stride_kv: Triple = ONES
+    mode: PoolMode = "conv"
+    bias: bool = True  # of the projections to queries, keys and values
+    residual: bool = True  # add the pooled query to what was found
+    residual_class: bool = False  # to the class token too, as timm does
+    rows_space: int = 0  # of the tables of H and of W
+    rows_time: int = 0
+    rule: IndexRule = "float32"
+    form: AttentionForm = "fused"
+    window: int = 0  # rows and columns of input tokens that see each other; 0: all do
+
+
+class TokenPool(nn.Module):
+    """Pools the grid part of (B, L, heads * D) tokens, then norms each head: (B, heads, L', D).
+
+    ``conv`` shares one depthwise kernel among heads, ``conv_unshared`` has one a channel and norms
+    all heads together; ``max`` and ``avg`` have neither weights nor norm. The class token is only
+    normed.
+    """
+
+    def __init__(
+        self, width: int, heads: int, kernel: Triple, stride: Triple, mode: PoolMode = "conv"
+    ) -> None:
+        super().__init__()
+        self.heads, self.kernel, self.stride, self.mode = heads, kernel, stride, mode
+        self.padding = tuple(k // 2 for k in kernel)
+        if mode in ("conv", "conv_unshared"):
+            depth = width // heads if mode == "conv" else width
+            self.weight = nn.Parameter(torch.empty(depth, 1, *kernel))
+            self.norm = nn.LayerNorm(depth, eps=EPSILON)
+            nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as torch starts convolutions
+
+    def size(self, grid: Triple) -> Triple:
+        """The grid after pooling."""
+        t, h, w = (
+            (n + 2 * p - k) // s + 1
+            for n, k, s, p in zip(grid, self.kernel, self.stride, self.padding, strict=True)
+        )
+        return t, h, w
+
+    def forward(self, tokens: Tensor, grid: Triple) -> Tensor:
+        """``tokens`` may have one more row than the grid: the class token, first."""
+        first = tokens.shape[1] - prod(grid)
+        pooled = self.pool(tokens[:, first:].unflatten(1, grid)).flatten(1, 3)  # (B, L', W)
+        if first:
+            pooled = torch.cat([tokens[:, :first], pooled], dim=1)
+        if self.mode == "conv_unshared":
+            pooled = self.norm(pooled)
+        pooled = pooled.unflatten(2, (self.heads, -1))
+        if self.mode == "conv":
+            pooled = self.norm(pooled)
+        return pooled.transpose(1, 2)
+
+    def pool(self, grid: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B, T', H', W', C)."""
+        x = grid.movedim(-1, 1)
+        if self.mode == "max":
+            x = F.max_pool3d(x, self.kernel, self.stride, self.padding)
+        elif self.mode == "avg":
+            x = F.avg_pool3d(x, self.kernel, self.stride, self.padding)
+        else:
+            repeats = x.shape[1] // self.weight.shape[0]
+            weight = self.weight.repeat(repeats, 1, 1, 1, 1)
+            x = F.conv3d(x, weight, None, self.stride, self.padding, groups=x.shape[1])
+        return x.movedim(1, -1)
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """(B, L, heads * D) -> (B, heads, L, D)."""
+    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def max_pool_tokens(tokens: Tensor, grid: Triple, stride: Triple) -> Tensor:
+    """Max-pool the grid part of tokens with kernels of stride + 1, the shortcut's way."""
+    if stride == ONES:
+        return tokens
+    first = tokens.shape[1] - prod(grid)
+    kernel = [s + 1 if s > 1 else 1 for s in stride]
+    x = tokens[:, first:].unflatten(1, grid).movedim(-1, 1)
+    x = F.max_pool3d(x, kernel, stride, [k // 2 for k in kernel])
+    pooled = x.flatten(2).transpose(1, 2)
+    return torch.cat([tokens[:, :first], pooled], dim=1) if first else pooled
+
+
+class PoolingAttention(nn.Module):
+    """(B, L, width_in) tokens on a grid -> (B, L', width) tokens, and the grid of the queries."""
+
+    def __init__(self, plan: AttentionPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.scale = (plan.width // plan.heads) ** -0.5
+        self.qkv = nn.Linear(plan.width_in, 3 * plan.width, bias=plan.bias)
+        self.pool_q = self._pool(plan.kernel_q, plan.stride_q)
+        self.pool_k = self._pool(plan.kernel_kv, plan.stride_kv)
+        self.pool_v = self._pool(plan.kernel_kv, plan.stride_kv)
+        depth = plan.width // plan.heads
+        tables = {"h": plan.rows_space, "w": plan.rows_space, "t": plan.rows_time}
+        for axis, rows in tables.items():
+            table = nn.Parameter(torch.zeros(rows, depth)) if rows else None
+            self.register_parameter(f"rel_pos_{axis}", table)
+        self.proj = nn.Linear(plan.width, plan.width)
+
+    def _pool(self, kernel: Triple, stride: Triple) -> TokenPool | None:
+        if kernel == ONES and stride == ONES:
+            return None
+        return TokenPool(self.plan.width, self.plan.heads, kernel, stride, self.plan.mode)
+
+    def forward(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
+        query, key, value = self.qkv(tokens).chunk(3, dim=-1)
+        query, size = self.pooled(self.pool_q, query, grid)
+        key, size_k = self.pooled(self.pool_k, key, grid)
+        value, _ = self.pooled(self.pool_v, value, grid)
+        if self.plan.window:
+            return self._windowed(query, key, value, size, size_k), size
+        found = self.find(query, key, value, size, size_k)
+        return self.joined(found, query, size), size
+
+    def find(
+        self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple
+    ) -> Tensor:
+        """Attention with the relative bias, (B, heads, queries, D)."""
+        terms = self.terms(query, size, size_k)
+        return attend(query, key, value, scale=self.scale, terms=terms, form=self.plan.form)
+
+    def _windowed(
+        self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple
+    ) -> Tensor:
+        """Attention inside windows of one image; padding at the bottom and right takes part."""
+        side, side_k = (self.plan.window // s[1] for s in (self.plan.stride_q, self.plan.stride_kv))
+        query = cut_windows(query, size, side)
+        key, value = cut_windows(key, size_k, side_k), cut_windows(value, size_k, side_k)
+        small = (1, side, side)
+        found = self.find(query, key, value, small, (1, side_k, side_k))
+        if self.plan.residual:
+            found = found + query
+        return self.proj(join_windows(found, size, side).transpose(1, 2).flatten(2))
+
+    def pooled(self, pool: TokenPool | None, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
+        """Tokens (B, L, width) pooled and split into heads, and their grid."""
+        if pool is None:
+            return split_heads(tokens, self.plan.heads), grid
+        return pool(tokens, grid), pool.size(grid)
+
+    def terms(self, query: Tensor, size_q: Triple, size_k: Triple) -> list[Term]:
+        """The relative position bias, one term an axis that has a table."""
+        first = query.shape[2] - prod(size_q)
+        grid = query[:, :, first:].unflatten(2, size_q)  # (B, heads, T, H, W, D)
+        found = []
+        for axis, letter in enumerate("thw"):
+            table = getattr(self, f"rel_pos_{letter}")
+            if table is None:
+                continue
+            rows = relative_rows(table, size_q[axis], size_k[axis], self.plan.rule)
+            scores = torch.einsum(f"bnthwc,{letter}kc->bnthwk", grid, rows.to(grid.dtype))
+            scores = F.pad(scores.flatten(2, 4), (0, 0, first, 0))
+            found.append(Term(scores, key_rows(size_k, axis, first, query.device)))
+        return found
+
+    def joined(self, found: Tensor, query: Tensor, size: Triple) -> Tensor:
+        """What was found plus the query, heads side by side and projected, (B, L, width)."""
+        if self.plan.residual:
+            first = query.shape[2] - prod(size)
+            if first and not self.plan.residual_class:
+                query = F.pad(query[:, :, first:], (0, 0, first, 0))
+            found = found + query
+        return self.proj(found.transpose(1, 2).flatten(2))
+
+
+def cut_windows(tokens: Tensor, size: Triple, side: int) -> Tensor:
+    """(B, heads, H * W, D) -> (B * windows, heads, side * side, D), padded with zeros."""
+    _, height, width = size
+    grid = tokens.unflatten(2, (height, width))
+    grid = F.pad(grid, (0, 0, 0, -width % side, 0, -height % side))
+    grid = grid.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, heads, Y, y, X, x, D)
+    return grid.permute(0, 2, 4, 1, 3, 5, 6).flatten(4, 5).flatten(0, 2)
+
+
+def join_windows(windows: Tensor, size: Triple, side: int) -> Tensor:
+    """What ``cut_windows`` cut, without the padding: (B, heads, H * W, D)."""
+    _, height, width = size
+    down, across = -(-height // side), -(-width // side)
+    grid = windows.unflatten(0, (-1, down, across)).unflatten(4, (side, side))
+    grid = grid.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
+    return grid[:, :, :height, :width].flatten(2, 3)
+
+
+def key_rows(size: Triple, axis: int, first: int, device: torch.device) -> Tensor:
+    """Coordinate of each key along one axis of its grid, after ``first`` keys that have none."""
+    shape = [1, 1, 1]
+    shape[axis] = size[axis]
+    along = torch.arange(size[axis], device=device).view(shape).expand(size).flatten()
+    return F.pad(along, (first, 0), value=-1)

@@ -1,0 +1,74 @@
+"""Where a token is: tables of learned positions, and how they follow another size of input.
+
+    kind        table                     used as
+    absolute    (1, T*H*W, D) and parts   added to the tokens once
+    relative    (L, D) for one axis       row of (query i, key j), scored against the query
+
+A relative table of one axis serves queries and keys of different steps: with q rows and k columns
+the row is i * max(k/q, 1) - j * max(q/k, 1) + (k - 1) * max(q/k, 1), cut to a whole number.
+
+Source: Y. Li et al., "MViTv2", CVPR 2022, Section 4.1, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IndexRule = Literal["float32", "exact"]
+
+
+@lru_cache(maxsize=512)
+def relative_index(queries: int, keys: int, rule: IndexRule = "float32") -> Any:
+    """Row of the table for each query i and key j of one axis, (queries, keys) int64 array.
+
+    ``float32`` sums in that precision and order, as the authors' code does; where steps do not
+    divide it is sometimes one off the ``exact`` whole number, which torchvision's order gives.
+    """
+    i, j = np.arange(queries)[:, None], np.arange(keys)[None, :]
+    if rule == "exact":
+        return (i * keys + (keys - 1 - j) * queries) // min(queries, keys)
+    of_query = np.float32(max(keys / queries, 1.0))
+    of_key = np.float32(max(queries / keys, 1.0))
+    first = np.float32((keys - 1) * max(queries / keys, 1.0))
+    distance = i.astype(np.float32) * of_query - j.astype(np.float32) * of_key
+    return np.trunc(distance + first).astype(np.int64)
+
+
+def resize_table(table: Tensor, length: int) -> Tensor:
+    """(L, D) to (length, D) by linear interpolation between row centres."""
+    if table.shape[0] == length:
+        return table
+    rows = F.interpolate(table.T[None].float(), size=length, mode="linear", align_corners=False)
+    return rows[0].T.to(table.dtype)
+
+
+def relative_rows(table: Tensor, queries: int, keys: int, rule: IndexRule = "float32") -> Tensor:
+    """The table's row for each query and key of one axis, (queries, keys, D).
+
+    The table is resized to 2 * max(queries, keys) - 1 rows where it has another number.
+    """
+    resized = resize_table(table, 2 * max(queries, keys) - 1)
+    index = constant_index(queries, keys, rule)
+    return F.embedding(index.to(table.device), resized)
+
+
+@torch.compiler.assume_constant_result
+def constant_index(queries: int, keys: int, rule: IndexRule) -> Tensor:
+    """``relative_index`` as a tensor; compilers and exporters see a constant."""
+    return torch.from_numpy(relative_index(queries, keys, rule))
+
+
+def resize_absolute(table: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
+    """(1, prod(old), D) to (1, prod(new), D), linear along each of up to three axes of the grid."""
+    if old == new:
+        return table
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(old)]
+    grid = table.unflatten(1, old).movedim(-1, 1)  # (1, D, *old)
+    grid = F.interpolate(grid.float(), size=new, mode=mode, align_corners=False)
+    return grid.flatten(2).transpose(1, 2).to(table.dtype)

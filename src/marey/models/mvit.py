@@ -1,0 +1,456 @@
+"""MViT: a transformer whose grid of tokens shrinks while its width grows, as in a ResNet.
+
+Every layer pools its queries, keys and values over space and time before they meet: keys much more
+than queries, so that early layers can afford a fine grid. Version 1 adds learned positions to the
+tokens; version 2 scores relative positions against the query, one axis at a time, and adds the
+pooled query to what it found. Images are clips of one frame.
+
+    stage     shape of mvitv2_s_16x4 for a 16-frame clip at 224x224
+    input     1 3 16 224 224
+    tokens    1 25089 96
+    stage1    1 96 8 56 56
+    stage2    1 192 8 28 28
+    stage3    1 384 8 14 14
+    stage4    1 768 8 7 7
+    positions 1 1 400
+    logits    1 400
+
+Source: H. Fan et al., "Multiscale Vision Transformers", ICCV 2021, Section 3 and Table 2; Y. Li et
+al., "MViTv2: Improved Multiscale Vision Transformers for Classification and Detection", CVPR 2022,
+Section 4 and Table 1; the numbers of every row from the authors' configuration files.
+Differs: any crop and length goes in (tables are resized); biases start at zero, where the authors'
+video code starts them at 0.02.
+MViTConfig exceeds the 14-field cap: one field for each thing the published rows vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from marey.layers.attention import AttentionForm, DropPath, Mlp
+from marey.layers.conv import Triple
+from marey.layers.heads import ClassifierHead, ClipClassifier
+from marey.layers.init import start_transformer
+from marey.layers.pooling_attention import (
+    EPSILON,
+    ONES,
+    AttentionPlan,
+    PoolingAttention,
+    PoolMode,
+    max_pool_tokens,
+)
+from marey.layers.positions import IndexRule, resize_absolute
+
+
+@dataclass(frozen=True, kw_only=True)
+class MViTConfig:
+    """One network. ``frames`` and ``crop`` size the position tables; other sizes resize them.
+
+    ``query_pools``: queries are pooled in all blocks, or only where a stage begins. ``grow``: widths
+    double in the attention that begins a stage, or in the MLP of the block before it.
+    """
+
+    num_classes: int = 400
+    dropout: float = 0.5
+    frames: int = 16
+    crop: int = 224
+    channels: int = 3
+    depths: tuple[int, ...] = (1, 2, 11, 2)  # blocks of each stage
+    strides: tuple[int, ...] = (1, 2, 2, 2)  # of the queries in space, where a stage begins
+    width: int = 96  # doubles with every stage, as do the heads
+    heads: int = 1
+    patch_kernel: Triple = (3, 7, 7)
+    patch_stride: Triple = (2, 4, 4)
+    kv_stride: int = 8  # in space, of the first stage; divided by the strides of the later ones
+    pool_kernel: int = 3  # 0: stride + 1
+    pool_mode: PoolMode = "conv"
+    query_pools: Literal["all", "transitions"] = "all"
+    positions: Literal["relative", "separate", "joint", "none"] = "relative"
+    rule: IndexRule = "float32"  # of relative positions whose steps do not divide
+    class_token: bool = True
+    pool: Literal["class", "mean", "mean_then_norm"] = "class"  # what is classified
+    grow: Literal["attention", "mlp"] = "attention"
+    residual: bool = True  # add the pooled query to what attention found
+    residual_class: bool = False  # to the class token too
+    qkv_bias: bool = True
+    drop_path: float = 0.2  # of the last block, from 0 in the first
+    head_scale: float = 1.0  # of the classifier's first weights
+    attention: AttentionForm = "fused"
+    pyramid: Literal["", "hybrid", "window", "global"] = ""  # a detection backbone, not a classifier
+
+    @property
+    def image(self) -> bool:
+        """True where nothing reaches over time: stem and pools see one frame."""
+        return self.patch_kernel[0] == 1
+
+    @property
+    def grid(self) -> Triple:
+        """Tokens along T, H, W that the tables are made for."""
+        t, h, w = (
+            n // s for n, s in zip((self.frames, self.crop, self.crop), self.patch_stride, strict=True)
+        )
+        return t, h, w
+
+
+_V2 = MViTConfig()
+_V1 = MViTConfig(query_pools="transitions", positions="separate", grow="mlp", residual=False)
+_IMAGE: dict[str, Any] = {
+    "num_classes": 1000,
+    "dropout": 0.0,
+    "frames": 1,
+    "patch_kernel": (1, 7, 7),
+    "patch_stride": (1, 4, 4),
+    "kv_stride": 4,
+    "drop_path": 0.1,
+}
+_V2_IMAGE = replace(_V2, **_IMAGE, class_token=False, pool="mean")
+_V2_CLASS = replace(_V2, **_IMAGE, residual_class=True)
+_V1_IMAGE = replace(_V1, **_IMAGE, positions="joint")
+T, S, B, L, H = (1, 2, 5, 2), (1, 2, 11, 2), (2, 3, 16, 3), (2, 6, 36, 4), (4, 8, 60, 8)
+LARGE: dict[str, Any] = {"depths": L, "width": 144, "heads": 2}
+HUGE: dict[str, Any] = {"depths": H, "width": 192, "heads": 3, "drop_path": 0.8}
+
+VARIANTS: dict[str, MViTConfig] = {
+    "mvit_b_16x4": _V1,
+    "mvit_b_32x3": replace(_V1, frames=32, drop_path=0.3),
+    "mvit_b_64x3": replace(_V1, frames=64, drop_path=0.3),
+    "mvit_b_24_32x3": replace(_V1, frames=32, depths=B, pool_kernel=0, drop_path=0.3),
+    "mvitv2_s_16x4": _V2,
+    "mvitv2_b_32x3": replace(_V2, frames=32, depths=B, drop_path=0.3),
+    "mvitv2_l_16x4": replace(_V2, **LARGE, drop_path=0.75),
+    "mvitv2_l_40x3": replace(_V2, **LARGE, frames=40, crop=312, drop_path=0.75),
+    "mvit_b_16": _V1_IMAGE,
+    "mvit_b_24": replace(_V1_IMAGE, depths=B, drop_path=0.3),
+    "mvit_b_16_ptv": replace(_V1_IMAGE, num_classes=400, positions="separate"),
+    "mvitv2_t": replace(_V2_IMAGE, depths=T),
+    "mvitv2_s": _V2_IMAGE,
+    "mvitv2_b": replace(_V2_IMAGE, depths=B, drop_path=0.3),
+    "mvitv2_l": replace(_V2_IMAGE, **LARGE, grow="mlp", drop_path=0.5),
+    "mvitv2_h": replace(_V2_IMAGE, **HUGE),
+    "mvitv2_s_cls": _V2_CLASS,
+    "mvitv2_b_cls": replace(_V2_CLASS, depths=B, num_classes=19168, drop_path=0.3),
+    "mvitv2_l_cls": replace(_V2_CLASS, **LARGE, num_classes=19168, drop_path=0.5),
+    "mvitv2_h_cls": replace(_V2_CLASS, **HUGE, num_classes=19168),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPlan:
+    """One block: its attention, the width it hands on, and where it stands."""
+
+    attention: AttentionPlan
+    width: int
+    grow: Literal["attention", "mlp"]
+    drop_path: float
+    stage: int
+    last: bool  # of its stage
+
+
+def plan_blocks(config: MViTConfig) -> list[BlockPlan]:
+    """The table of blocks that a configuration stands for. Raises ValueError where it cannot be."""
+    check_config(config)
+    depth, at, width_in = sum(config.depths), 0, config.width
+    side, kv = config.grid[1], config.kv_stride
+    plans = []
+    for stage, blocks in enumerate(config.depths):
+        for i in range(blocks):
+            step = config.strides[stage] if i == 0 else 1
+            kv = max(kv // step, 1)
+            last = i == blocks - 1
+            wider = config.width * 2 ** (stage + 1)
+            width = wider if config.grow == "mlp" and last and stage + 1 < len(config.depths) else (
+                config.width * 2**stage
+            )
+            attention = _attention(config, stage, i, width_in=width_in, side=side, kv=kv)
+            plans.append(
+                BlockPlan(
+                    attention=attention,
+                    width=width,
+                    grow=config.grow,
+                    drop_path=config.drop_path * at / max(depth - 1, 1),
+                    stage=stage,
+                    last=last,
+                )
+            )
+            side, at, width_in = side // step, at + 1, width
+    return plans
+
+
+def _attention(
+    config: MViTConfig, stage: int, i: int, *, width_in: int, side: int, kv: int
+) -> AttentionPlan:
+    """The attention of block ``i`` of a stage whose input has ``side`` rows."""
+    step = config.strides[stage] if i == 0 else 1
+    queries = config.query_pools == "all" or step > 1
+    last = i == config.depths[stage] - 1
+    window, stride_kv = 0, kv
+    if config.pyramid in ("hybrid", "window"):
+        started = stage if i > 0 else max(stage - 1, 0)
+        window = side_of(config, started)
+        if config.pyramid == "hybrid" and last and stage > 0:
+            window = 0
+            stride_kv = kv * 2 if stage + 1 < len(config.depths) else kv
+    relative = config.positions == "relative"
+    return AttentionPlan(
+        width_in=width_in,
+        width=config.width * 2**stage,
+        heads=config.heads * 2**stage,
+        kernel_q=_kernel(config, step) if queries else ONES,
+        stride_q=(1, step, step),
+        kernel_kv=_kernel(config, stride_kv),
+        stride_kv=(1, stride_kv, stride_kv),
+        mode=config.pool_mode,
+        bias=config.qkv_bias,
+        residual=config.residual,
+        residual_class=config.residual_class,
+        rows_space=2 * max(side // step, side // kv) - 1 if relative else 0,
+        rows_time=2 * config.grid[0] - 1 if relative and not config.image else 0,
+        rule=config.rule,
+        form=config.attention,
+        window=window,
+    )
+
+
+def side_of(config: MViTConfig, stage: int) -> int:
+    """Rows of the grid inside a stage, for the crop of the configuration."""
+    return config.grid[1] // prod(config.strides[: stage + 1])
+
+
+def _kernel(config: MViTConfig, stride: int) -> Triple:
+    size = config.pool_kernel or (stride + 1 if stride > 1 else 1)
+    return (1 if config.image or not config.pool_kernel else size, size, size)
+
+
+class Block(nn.Module):
+    """(B, L, D) tokens on a grid -> tokens and grid, pooled where the queries are.
+
+    ``attention`` may be replaced by one that takes more (``memory``): what it is given after the
+    grid is handed on to it.
+    """
+
+    def __init__(self, plan: BlockPlan, attention: nn.Module | None = None) -> None:
+        super().__init__()
+        inner = plan.attention
+        self.grow, self.stride = plan.grow, inner.stride_q
+        self.norm1 = nn.LayerNorm(inner.width_in, eps=EPSILON)
+        self.attn = PoolingAttention(inner) if attention is None else attention
+        self.norm2 = nn.LayerNorm(inner.width, eps=EPSILON)
+        self.mlp = Mlp(inner.width, 4 * inner.width, plan.width)
+        self.drop_path = DropPath(plan.drop_path)
+        widens = inner.width_in != plan.width
+        self.proj = nn.Linear(inner.width_in, plan.width) if widens else None
+
+    def forward(self, tokens: Tensor, grid: Triple, *more: Any) -> tuple[Tensor, Triple]:
+        normed = self.norm1(tokens)
+        found, size = self.attn(normed, grid, *more)
+        if self.proj is not None and self.grow == "attention":
+            tokens = self.proj(normed)
+        tokens = max_pool_tokens(tokens, grid, self.stride) + self.drop_path(found)
+        normed = self.norm2(tokens)
+        if self.proj is not None and self.grow == "mlp":
+            tokens = self.proj(normed)
+        return tokens + self.drop_path(self.mlp(normed)), size
+
+
+class Stem(nn.Conv3d):
+    """Overlapping patches: (B, C, T, H, W) -> (B, D, T / st, H / sh, W / sw)."""
+
+    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
+        padding = tuple(k // 2 if k > s else 0 for k, s in zip(kernel, stride, strict=True))
+        super().__init__(channels, width, kernel, stride, padding)
+
+
+class Positions(nn.Module):
+    """The class token and absolute positions, put on (B, L, D) patches of a grid."""
+
+    def __init__(self, config: MViTConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        width, (t, h, w) = config.width, config.grid
+        separate, joint = config.positions == "separate", config.positions == "joint"
+        tables = {
+            "class_token": 1 if config.class_token else 0,
+            "spatial": h * w if separate else 0,
+            "temporal": t if separate else 0,
+            "class_position": 1 if separate and config.class_token else 0,
+            "joint": t * h * w + config.class_token if joint else 0,
+        }
+        for name, rows in tables.items():
+            table = nn.Parameter(torch.zeros(1, rows, width)) if rows else None
+            self.register_parameter(name, table)
+
+    def forward(self, patches: Tensor, grid: Triple) -> Tensor:
+        """Patches with their positions, the class token before them."""
+        token = self.class_token
+        if self.joint is not None:
+            first = 0 if token is None else 1
+            patches = patches + resize_absolute(self.joint[:, first:], self.grid, grid)
+            token = token if token is None else token + self.joint[:, :first]
+        elif self.spatial is not None:
+            space = resize_absolute(self.spatial, self.grid[1:], grid[1:]).unsqueeze(1)
+            time = resize_absolute(self.temporal, self.grid[:1], grid[:1]).unsqueeze(2)
+            patches = patches + (time + space).flatten(1, 2)
+            token = token if token is None else token + self.class_position
+        if token is None:
+            return patches
+        return torch.cat([token.expand(len(patches), -1, -1), patches], dim=1)
+
+
+class MViT(ClipClassifier):
+    """(B, 3, T, H, W) -> (B, K) logits; images are (B, 3, H, W) or have T = 1.
+
+    With ``pyramid`` set it is a detection backbone: no classifier, four maps from ``pyramid``.
+    """
+
+    def __init__(self, config: MViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.plans = plan_blocks(config)
+        self.patch_embed = Stem(
+            config.channels, config.width, config.patch_kernel, config.patch_stride
+        )
+        self.positions = Positions(config)
+        self.blocks = nn.ModuleList(Block(plan) for plan in self.plans)
+        stage_widths = [plan.width for plan in self.plans if plan.last]
+        self.widths: tuple[int, ...] = (stage_widths[-1],)
+        if config.pyramid:
+            self.scale_norms = nn.ModuleList(nn.LayerNorm(w, eps=EPSILON) for w in stage_widths)
+        else:
+            self.norm = nn.LayerNorm(self.widths[0], eps=EPSILON)
+            self.head = ClassifierHead(self.widths, config.num_classes, dropout=config.dropout)
+        start_transformer(self, head_scale=config.head_scale, tables=not config.pyramid)
+
+    def patches(self, clip: Tensor) -> tuple[Tensor, Triple]:
+        """The stem's output as tokens (B, L, D), and their grid. Raises ValueError for a bad clip."""
+        clip = self._checked(clip)
+        grid = self.patch_embed(clip)
+        t, h, w = grid.shape[2:]
+        return grid.flatten(2).transpose(1, 2), (t, h, w)
+
+    def tokens(self, clip: Tensor) -> tuple[Tensor, Triple]:
+        """What the first block reads: patches with positions, the class token first."""
+        patches, grid = self.patches(clip)
+        return self.positions(patches, grid), grid
+
+    def walk(self, tokens: Tensor, grid: Triple) -> Iterator[tuple[Tensor, Triple]]:
+        """Tokens and grid after each stage."""
+        for block, plan in zip(self.blocks, self.plans, strict=True):
+            tokens, grid = block(tokens, grid)
+            if plan.last:
+                yield tokens, grid
+
+    def stages(self, clip: Tensor) -> list[Tensor]:
+        """Maps (B, C, T, H, W) after each stage, without class token, before the last norm."""
+        return [as_map(tokens, grid) for tokens, grid in self.walk(*self.tokens(clip))]
+
+    def features(self, clip: Tensor) -> tuple[Tensor, ...]:
+        """The last map after the last norm, (B, C, T, H, W)."""
+        *_, (tokens, grid) = self.walk(*self.tokens(clip))
+        return (as_map(self._head_norm(tokens), grid),)
+
+    def pooled(self, clip: Tensor) -> Tensor:
+        """What is classified, (B, C): the class token, or the mean of the others."""
+        *_, (tokens, grid) = self.walk(*self.tokens(clip))
+        norm = self._head_norm
+        if self.config.pool == "mean_then_norm":
+            return norm(tokens[:, -prod(grid) :].mean(dim=1))
+        if self.config.pool == "mean":
+            return norm(tokens)[:, -prod(grid) :].mean(dim=1)
+        return norm(tokens[:, 0])
+
+    def forward_positions(self, clip: Tensor) -> Tensor:
+        """Logits as (B, 1, K): this network has one output position."""
+        return self.head.projection(self.head.dropout(self.pooled(clip))).unsqueeze(1)
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Normed maps (B, C, H, W) at strides 4, 8, 16, 32 of an image (B, 3, H, W)."""
+        if not self.config.pyramid:
+            raise ValueError(
+                f"{self.name} is a classifier: build or load it with pyramid='hybrid' for maps"
+            )
+        walked = zip(self.walk(*self.tokens(image)), self.scale_norms, strict=True)
+        return [as_map(norm(tokens), grid).squeeze(2) for (tokens, grid), norm in walked]
+
+    def stage_modules(self) -> list[nn.Module]:
+        """Parts whose activations may be recomputed: the blocks."""
+        return list(self.blocks)
+
+    def depth_of(self, name: str) -> int:
+        """Layer number of a parameter for layer decay: stem and tables 0, blocks from 1, head last."""
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        return 0 if name.startswith(("patch_embed", "positions")) else len(self.blocks) + 1
+
+    def head_parameters(self) -> tuple[str, ...]:
+        return () if self.config.pyramid else super().head_parameters()
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replace the classifier by a fresh one; a detection backbone has none."""
+        if self.config.pyramid:
+            self.config = replace(self.config, num_classes=num_classes)
+            return
+        super().reset_head(num_classes)
+        start_transformer(self.head, head_scale=self.config.head_scale)
+
+    @property
+    def _head_norm(self) -> nn.LayerNorm:
+        if self.config.pyramid:
+            raise ValueError(f"{self.name} was built as a pyramid and has no classifier")
+        return self.norm
+
+    def _checked(self, clip: Tensor) -> Tensor:
+        """The clip as (B, C, T, H, W)."""
+        config = self.config
+        if clip.dim() == 4 and config.image:
+            clip = clip.unsqueeze(2)
+        if clip.dim() != 5 or clip.shape[1] != config.channels:
+            form = "(B, 3, H, W) or (B, 3, 1, H, W)" if config.image else "(B, 3, T, H, W)"
+            raise ValueError(f"{self.name} takes {form} but got {tuple(clip.shape)}".replace(
+                " 3,", f" {config.channels},"))
+        if config.image and clip.shape[2] != 1:
+            raise ValueError(
+                f"clip has {clip.shape[2]} frames but {self.name} reads single images; take a "
+                f"variant for clips (its weights can be inflated)"
+            )
+        side = config.patch_stride[1]
+        if min(clip.shape[3:]) < side:
+            raise ValueError(
+                f"clip is {clip.shape[3]}x{clip.shape[4]} pixels but {self.name} needs at least "
+                f"{side}x{side}; resize it"
+            )
+        return clip
+
+
+def as_map(tokens: Tensor, grid: Triple) -> Tensor:
+    """The grid part of (B, L, D) tokens as a map (B, D, T, H, W)."""
+    return tokens[:, -prod(grid) :].transpose(1, 2).unflatten(2, grid)
+
+
+def check_config(config: MViTConfig) -> None:
+    """Raises ValueError for what cannot be built."""
+    counts = {"num_classes": config.num_classes, "frames": config.frames, "width": config.width}
+    for name, value in {**counts, "heads": config.heads, "kv_stride": config.kv_stride}.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    if len(config.strides) != len(config.depths) or min(config.depths, default=0) < 1:
+        raise ValueError(
+            f"depths is {config.depths} and strides {config.strides}; give one of each a stage"
+        )
+    if config.width % config.heads:
+        raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
+    shrinks = config.patch_stride[1] * prod(config.strides)
+    if config.crop < shrinks or config.frames < config.patch_stride[0]:
+        raise ValueError(
+            f"tables for {config.frames} frames at {config.crop} pixels would be empty: this "
+            f"network needs at least {config.patch_stride[0]} frames at {shrinks} pixels"
+        )
+    if config.pool == "class" and not (config.class_token or config.pyramid):
+        raise ValueError("pool is 'class' but class_token is off; set pool to 'mean'")
+    if config.pyramid and (config.class_token or not config.image):
+        raise ValueError("pyramid needs an image variant without class token, as mvitv2_t")
