@@ -93,6 +93,21 @@ SYSTEMS = (
         ("r2d_", "fr2d_", "r3d_", "mc2_", "mc3_", "mc4_", "mc5_", "rmc", "r2plus1d_"),
     ),
     System(
+        "MViT",
+        "A transformer whose grid of tokens shrinks while its width grows. Learned positions are "
+        "added to the tokens. Rows without frames read images.",
+        ("mvit_",),
+    ),
+    System(
+        "MViTv2",
+        "The same with relative positions, one table an axis, and the pooled query added to what "
+        "attention found: the strongest networks here for their cost. Attention is fused, so that "
+        "memory grows with the length of the clip and not with its square. Rows without frames "
+        "read images and can be detection backbones (`pyramid='hybrid'`); `cls` rows keep a class "
+        "token.",
+        ("mvitv2_",),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

@@ -23,6 +23,10 @@ RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0,
 SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
+MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
+MVIT_CLIP = {**MVIT, "frames": 4, "dropout": 0.0, "drop_path": 0.0}
+MEAN = {"pool": "mean"}  # the last class token alone would leave some tables without gradient
+
 TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "c2d_r50_8x8": (RESNET, (2, 3, 8, 48, 48)),
     "i3d_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 8, 48, 48)),
@@ -40,6 +44,9 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "r2plus1d_r50_ptv": (RESNET, (2, 3, 8, 64, 64)),
     "r2d_18": (RESNET, (2, 3, 8, 48, 48)),
     "rmc3_18": (RESNET, (2, 3, 8, 48, 48)),
+    "mvit_b_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 4, 32, 32)),
+    "mvitv2_s_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 6, 40, 40)),
+    "mvitv2_t": ({**MVIT, "drop_path": 0.0}, (2, 3, 1, 48, 48)),
 }
 has_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxscript", "onnxruntime")),

@@ -13,6 +13,7 @@ Source: Y. Li et al., "MViTv2", CVPR 2022, Section 4.1, and the authors' code.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -58,10 +59,17 @@ def relative_rows(table: Tensor, queries: int, keys: int, rule: IndexRule = "flo
     return F.embedding(index.to(table.device), resized)
 
 
-@torch.compiler.assume_constant_result
 def constant_index(queries: int, keys: int, rule: IndexRule) -> Tensor:
     """``relative_index`` as a tensor; compilers and exporters see a constant."""
+    if torch.compiler.is_compiling():
+        return torch.tensor(_listed(queries, keys, rule))
     return torch.from_numpy(relative_index(queries, keys, rule))
+
+
+@torch.compiler.assume_constant_result
+def _listed(queries: int, keys: int, rule: IndexRule) -> list[list[int]]:
+    rows: list[list[int]] = relative_index(queries, keys, rule).tolist()
+    return rows
 
 
 def resize_absolute(table: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
@@ -72,3 +80,26 @@ def resize_absolute(table: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -
     grid = table.unflatten(1, old).movedim(-1, 1)  # (1, D, *old)
     grid = F.interpolate(grid.float(), size=new, mode=mode, align_corners=False)
     return grid.flatten(2).transpose(1, 2).to(table.dtype)
+
+
+def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """A stored table in the shape a network wants, or None for a tensor that is no table.
+
+    Tables over the square of space are resized by bicubic, the others by linear interpolation, as
+    the authors' code does when it loads them.
+    """
+    leaf = name.rpartition(".")[2]
+    if leaf in ("rel_pos_h", "rel_pos_w", "rel_pos_t") and value.shape[1:] == shape[1:]:
+        return resize_table(value, shape[0])
+    if not name.startswith("positions.") or value.dim() != 3 or value.shape[2] != shape[2]:
+        return None
+    if leaf == "temporal":
+        return resize_absolute(value, (value.shape[1],), (shape[1],))
+    first = 0 if isqrt(shape[1]) ** 2 == shape[1] else 1  # the class token's row of a joint table
+    old, new = isqrt(value.shape[1] - first), isqrt(shape[1] - first)
+    if leaf not in ("spatial", "joint") or old**2 + first != value.shape[1]:
+        return None
+    grid = value[:, first:].unflatten(1, (old, old)).movedim(-1, 1).float()
+    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
+    table = grid.flatten(2).transpose(1, 2).to(value.dtype)
+    return torch.cat([value[:, :first], table], dim=1)

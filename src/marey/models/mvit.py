@@ -30,30 +30,23 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from marey.layers.attention import AttentionForm, DropPath, Mlp
+from marey.layers.attention import AttentionForm
 from marey.layers.conv import Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.layers.init import start_transformer
-from marey.layers.pooling_attention import (
-    EPSILON,
-    ONES,
-    AttentionPlan,
-    PoolingAttention,
-    PoolMode,
-    max_pool_tokens,
-)
-from marey.layers.positions import IndexRule, resize_absolute
+from marey.layers.multiscale import Block, BlockPlan, Growth, Stem, TokenPositions, as_map
+from marey.layers.pooling_attention import EPSILON, ONES, AttentionPlan, PoolMode
+from marey.layers.positions import IndexRule
 
 
 @dataclass(frozen=True, kw_only=True)
 class MViTConfig:
     """One network. ``frames`` and ``crop`` size the position tables; other sizes resize them.
 
-    ``query_pools``: queries are pooled in all blocks, or only where a stage begins. ``grow``: widths
-    double in the attention that begins a stage, or in the MLP of the block before it.
+    ``query_pools``: queries are pooled in all blocks, or only where a stage begins. ``grow``:
+    widths double in the attention that begins a stage, or in the MLP of the block before it.
     """
 
     num_classes: int = 400
@@ -75,14 +68,16 @@ class MViTConfig:
     rule: IndexRule = "float32"  # of relative positions whose steps do not divide
     class_token: bool = True
     pool: Literal["class", "mean", "mean_then_norm"] = "class"  # what is classified
-    grow: Literal["attention", "mlp"] = "attention"
+    grow: Growth = "attention"
     residual: bool = True  # add the pooled query to what attention found
     residual_class: bool = False  # to the class token too
     qkv_bias: bool = True
     drop_path: float = 0.2  # of the last block, from 0 in the first
     head_scale: float = 1.0  # of the classifier's first weights
     attention: AttentionForm = "fused"
-    pyramid: Literal["", "hybrid", "window", "global"] = ""  # a detection backbone, not a classifier
+    pyramid: Literal["", "hybrid", "window", "global"] = (
+        ""  # a detection backbone, not a classifier
+    )
 
     @property
     def image(self) -> bool:
@@ -93,7 +88,8 @@ class MViTConfig:
     def grid(self) -> Triple:
         """Tokens along T, H, W that the tables are made for."""
         t, h, w = (
-            n // s for n, s in zip((self.frames, self.crop, self.crop), self.patch_stride, strict=True)
+            n // s
+            for n, s in zip((self.frames, self.crop, self.crop), self.patch_stride, strict=True)
         )
         return t, h, w
 
@@ -140,18 +136,6 @@ VARIANTS: dict[str, MViTConfig] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockPlan:
-    """One block: its attention, the width it hands on, and where it stands."""
-
-    attention: AttentionPlan
-    width: int
-    grow: Literal["attention", "mlp"]
-    drop_path: float
-    stage: int
-    last: bool  # of its stage
-
-
 def plan_blocks(config: MViTConfig) -> list[BlockPlan]:
     """The table of blocks that a configuration stands for. Raises ValueError where it cannot be."""
     check_config(config)
@@ -164,8 +148,10 @@ def plan_blocks(config: MViTConfig) -> list[BlockPlan]:
             kv = max(kv // step, 1)
             last = i == blocks - 1
             wider = config.width * 2 ** (stage + 1)
-            width = wider if config.grow == "mlp" and last and stage + 1 < len(config.depths) else (
-                config.width * 2**stage
+            width = (
+                wider
+                if config.grow == "mlp" and last and stage + 1 < len(config.depths)
+                else (config.width * 2**stage)
             )
             attention = _attention(config, stage, i, width_in=width_in, side=side, kv=kv)
             plans.append(
@@ -227,81 +213,6 @@ def _kernel(config: MViTConfig, stride: int) -> Triple:
     return (1 if config.image or not config.pool_kernel else size, size, size)
 
 
-class Block(nn.Module):
-    """(B, L, D) tokens on a grid -> tokens and grid, pooled where the queries are.
-
-    ``attention`` may be replaced by one that takes more (``memory``): what it is given after the
-    grid is handed on to it.
-    """
-
-    def __init__(self, plan: BlockPlan, attention: nn.Module | None = None) -> None:
-        super().__init__()
-        inner = plan.attention
-        self.grow, self.stride = plan.grow, inner.stride_q
-        self.norm1 = nn.LayerNorm(inner.width_in, eps=EPSILON)
-        self.attn = PoolingAttention(inner) if attention is None else attention
-        self.norm2 = nn.LayerNorm(inner.width, eps=EPSILON)
-        self.mlp = Mlp(inner.width, 4 * inner.width, plan.width)
-        self.drop_path = DropPath(plan.drop_path)
-        widens = inner.width_in != plan.width
-        self.proj = nn.Linear(inner.width_in, plan.width) if widens else None
-
-    def forward(self, tokens: Tensor, grid: Triple, *more: Any) -> tuple[Tensor, Triple]:
-        normed = self.norm1(tokens)
-        found, size = self.attn(normed, grid, *more)
-        if self.proj is not None and self.grow == "attention":
-            tokens = self.proj(normed)
-        tokens = max_pool_tokens(tokens, grid, self.stride) + self.drop_path(found)
-        normed = self.norm2(tokens)
-        if self.proj is not None and self.grow == "mlp":
-            tokens = self.proj(normed)
-        return tokens + self.drop_path(self.mlp(normed)), size
-
-
-class Stem(nn.Conv3d):
-    """Overlapping patches: (B, C, T, H, W) -> (B, D, T / st, H / sh, W / sw)."""
-
-    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
-        padding = tuple(k // 2 if k > s else 0 for k, s in zip(kernel, stride, strict=True))
-        super().__init__(channels, width, kernel, stride, padding)
-
-
-class Positions(nn.Module):
-    """The class token and absolute positions, put on (B, L, D) patches of a grid."""
-
-    def __init__(self, config: MViTConfig) -> None:
-        super().__init__()
-        self.grid = config.grid
-        width, (t, h, w) = config.width, config.grid
-        separate, joint = config.positions == "separate", config.positions == "joint"
-        tables = {
-            "class_token": 1 if config.class_token else 0,
-            "spatial": h * w if separate else 0,
-            "temporal": t if separate else 0,
-            "class_position": 1 if separate and config.class_token else 0,
-            "joint": t * h * w + config.class_token if joint else 0,
-        }
-        for name, rows in tables.items():
-            table = nn.Parameter(torch.zeros(1, rows, width)) if rows else None
-            self.register_parameter(name, table)
-
-    def forward(self, patches: Tensor, grid: Triple) -> Tensor:
-        """Patches with their positions, the class token before them."""
-        token = self.class_token
-        if self.joint is not None:
-            first = 0 if token is None else 1
-            patches = patches + resize_absolute(self.joint[:, first:], self.grid, grid)
-            token = token if token is None else token + self.joint[:, :first]
-        elif self.spatial is not None:
-            space = resize_absolute(self.spatial, self.grid[1:], grid[1:]).unsqueeze(1)
-            time = resize_absolute(self.temporal, self.grid[:1], grid[:1]).unsqueeze(2)
-            patches = patches + (time + space).flatten(1, 2)
-            token = token if token is None else token + self.class_position
-        if token is None:
-            return patches
-        return torch.cat([token.expand(len(patches), -1, -1), patches], dim=1)
-
-
 class MViT(ClipClassifier):
     """(B, 3, T, H, W) -> (B, K) logits; images are (B, 3, H, W) or have T = 1.
 
@@ -315,7 +226,9 @@ class MViT(ClipClassifier):
         self.patch_embed = Stem(
             config.channels, config.width, config.patch_kernel, config.patch_stride
         )
-        self.positions = Positions(config)
+        self.positions = TokenPositions(
+            config.width, config.grid, kind=config.positions, class_token=config.class_token
+        )
         self.blocks = nn.ModuleList(Block(plan) for plan in self.plans)
         stage_widths = [plan.width for plan in self.plans if plan.last]
         self.widths: tuple[int, ...] = (stage_widths[-1],)
@@ -327,7 +240,7 @@ class MViT(ClipClassifier):
         start_transformer(self, head_scale=config.head_scale, tables=not config.pyramid)
 
     def patches(self, clip: Tensor) -> tuple[Tensor, Triple]:
-        """The stem's output as tokens (B, L, D), and their grid. Raises ValueError for a bad clip."""
+        """The stem's output as tokens (B, L, D), and their grid; ValueError for a bad clip."""
         clip = self._checked(clip)
         grid = self.patch_embed(clip)
         t, h, w = grid.shape[2:]
@@ -368,6 +281,10 @@ class MViT(ClipClassifier):
         """Logits as (B, 1, K): this network has one output position."""
         return self.head.projection(self.head.dropout(self.pooled(clip))).unsqueeze(1)
 
+    def forward(self, clip: Tensor) -> Any:
+        """Logits (B, K); the maps of ``pyramid`` where the network was built as one."""
+        return self.pyramid(clip) if self.config.pyramid else super().forward(clip)
+
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """Normed maps (B, C, H, W) at strides 4, 8, 16, 32 of an image (B, 3, H, W)."""
         if not self.config.pyramid:
@@ -382,7 +299,7 @@ class MViT(ClipClassifier):
         return list(self.blocks)
 
     def depth_of(self, name: str) -> int:
-        """Layer number of a parameter for layer decay: stem and tables 0, blocks from 1, head last."""
+        """Layer of a parameter for layer decay: stem and tables 0, blocks from 1, head last."""
         if name.startswith("blocks."):
             return int(name.split(".")[1]) + 1
         return 0 if name.startswith(("patch_embed", "positions")) else len(self.blocks) + 1
@@ -411,8 +328,11 @@ class MViT(ClipClassifier):
             clip = clip.unsqueeze(2)
         if clip.dim() != 5 or clip.shape[1] != config.channels:
             form = "(B, 3, H, W) or (B, 3, 1, H, W)" if config.image else "(B, 3, T, H, W)"
-            raise ValueError(f"{self.name} takes {form} but got {tuple(clip.shape)}".replace(
-                " 3,", f" {config.channels},"))
+            raise ValueError(
+                f"{self.name} takes {form} but got {tuple(clip.shape)}".replace(
+                    " 3,", f" {config.channels},"
+                )
+            )
         if config.image and clip.shape[2] != 1:
             raise ValueError(
                 f"clip has {clip.shape[2]} frames but {self.name} reads single images; take a "
@@ -425,11 +345,6 @@ class MViT(ClipClassifier):
                 f"{side}x{side}; resize it"
             )
         return clip
-
-
-def as_map(tokens: Tensor, grid: Triple) -> Tensor:
-    """The grid part of (B, L, D) tokens as a map (B, D, T, H, W)."""
-    return tokens[:, -prod(grid) :].transpose(1, 2).unflatten(2, grid)
 
 
 def check_config(config: MViTConfig) -> None:

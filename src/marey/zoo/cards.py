@@ -10,6 +10,7 @@ from marey.choices import Claim
 from marey.types import ClipSpec
 
 NameRule = Callable[[str, Any], str | None]
+Tensors = Mapping[str, Any]  # by published name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,27 @@ class Card:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Form:
+    """Where a layout stores our tensors in other shapes or pieces, by its own names.
+
+    ``read`` gives them in our shapes, or nothing where the tensors are not of this form; ``write``
+    takes the configuration too and is the inverse.
+    """
+
+    read: Callable[[Tensors], dict[str, Any]]
+    write: Callable[[Tensors, Any], dict[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One model page: where its network, configuration and variants are, and how others name it.
 
     ``layouts`` holds, for each published layout, the rule from one of our tensor names and the
     configuration to theirs, or None for a tensor they do not store; a rule raises ValueError where
-    the layout cannot hold the network.
+    the layout cannot hold the network. ``infer`` gives the fields that a read state tells about
+    its network; ``resize`` names a function of ``module`` from a tensor's name, value and wanted
+    shape to the resized tensor, or None.
     """
 
     name: str
@@ -57,6 +72,9 @@ class Family:
     shapeless: tuple[str, ...] = ()  # fields of the configuration that change no tensor's shape
     told: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None  # fields a state tells
     borrowed: tuple[str, ...] = ()  # layouts of another family, which is meant if none is named
+    forms: Mapping[str, Form] = field(default_factory=dict)
+    infer: Callable[[Tensors, Any], dict[str, Any]] | None = None
+    resize: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,4 +100,5 @@ TAGS: dict[str, Tag] = {
     "sports1m": Tag(487),
     "ig65m": Tag(359),
     "in1k": Tag(1000),
+    "in21k": Tag(19168),
 }

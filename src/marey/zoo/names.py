@@ -52,6 +52,37 @@ def published_names(
     return {name: theirs for name, theirs in pairs if theirs is not None}
 
 
+def read_form(family: Family, layout: str, state: Mapping[str, Tensor]) -> State:
+    """A tidied state in the shapes of ours, by its published names; empty where of another form."""
+    form = family.forms.get(layout)
+    return dict(state) if form is None else form.read(state)
+
+
+def write_form(family: Family, layout: str, state: State, config: Any) -> State:
+    """The inverse of ``read_form``."""
+    form = family.forms.get(layout)
+    return state if form is None else form.write(state, config)
+
+
+def resize_tables(
+    state: Mapping[str, Tensor], names: Mapping[str, str], shapes: Shapes, resize: Any
+) -> tuple[State, list[str]]:
+    """A read state whose tables follow another size of input, and which tensors of ours did.
+
+    ``resize(name, value, shape)`` gives the resized tensor, or None for what is no table.
+    """
+    own, resized = dict(state), []
+    for name, theirs in names.items():
+        value = state.get(theirs)
+        if value is None or tuple(value.shape) == shapes[name]:
+            continue
+        fitted = resize(name, value, shapes[name])
+        if fitted is not None:
+            own[theirs] = fitted
+            resized.append(name)
+    return own, resized
+
+
 def shapes_match(state: Mapping[str, Tensor], names: Mapping[str, str], shapes: Shapes) -> bool:
     """Whether a tidied state has exactly the published tensors, in shapes that mean the same."""
     wanted = {theirs: shapes[ours] for ours, theirs in names.items()}

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from marey.zoo.files import State, as_tensors
-from marey.zoo.names import Shapes, published_names, shapes_match, tidy
+from marey.zoo.names import Shapes, published_names, read_form, shapes_match, tidy
 from marey.zoo.registry import HOMES, card, config_of, construct, list_models
 
 HEAD = "head.projection.weight"
@@ -37,6 +37,7 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     tensors = tidy(as_tensors(state))
     exact: list[tuple[str, str]] = []
     other: list[tuple[str, str]] = []
+    read = _Readings(tensors)
     for variant in list_models():
         fields = tuple(told_by(variant, tensors).items())
         for layout in own_layouts(variant):
@@ -46,11 +47,56 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
             if signature is None:
                 continue
             names, shapes = signature
-            classes = classes_in(tensors, names)
-            if classes and shapes_match(tensors, names, with_classes(shapes, classes)):
+            given = read(variant, layout)
+            classes = classes_in(given, names)
+            if classes and shapes_match(given, names, with_classes(shapes, classes)):
                 published = config_of(variant).num_classes
                 (exact if classes == published else other).append((variant, layout))
     return exact or other
+
+
+class _Readings:
+    """One state as each layout of each family reads it, read once."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.done: dict[tuple[str, str], State] = {}
+
+    def __call__(self, variant: str, layout: str) -> State:
+        family = HOMES[variant]
+        if layout not in family.forms:
+            return self.state
+        key = (family.name, layout)
+        if key not in self.done:
+            self.done[key] = read_form(family, layout, self.state)
+        return self.done[key]
+
+
+def inferred(state: State) -> str | None:
+    """The variant that fits with the fewest of its fields changed to what a state tells, if any."""
+    read = _Readings(state)
+    best: tuple[int, str] | None = None
+    for variant in list_models():
+        family = HOMES[variant]
+        if family.infer is None:
+            continue
+        for layout in family.layouts:
+            given = read(variant, layout)
+            config = config_of(variant)
+            told = family.infer(given, config) if given else {}
+            changed = {n: v for n, v in told.items() if getattr(config, n) != v}
+            if not told or (best is not None and len(changed) >= best[0]):
+                continue
+            try:
+                config = replace(config, **changed)
+                shapes = shapes_of(variant, config)
+                names = published_names(family, layout, shapes, config)
+            except ValueError:
+                continue
+            classes = classes_in(given, names) or config.num_classes
+            if shapes_match(given, names, with_classes(shapes, classes)):
+                best = len(changed), variant
+    return None if best is None else best[1]
 
 
 def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
@@ -66,6 +112,8 @@ def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
         return variants[0]
     if variants:
         raise ValueError(f"{where} fits {', '.join(variants)}: say which")
+    if alike := inferred(state):
+        return alike
     raise ValueError(f"{where} fits no model exactly; {_nearest(state)}")
 
 
@@ -162,19 +210,23 @@ def _nearest(state: State) -> str:
     """Which variant comes closest, and what stands between."""
     best, best_shared = "", 0
     best_names: dict[str, str] = {}
+    read, nearest = _Readings(state), state
     for variant in list_models():
         fields = tuple(told_by(variant, state).items())
         for layout in own_layouts(variant):
             signature = _signature(variant, layout, fields)
             if signature is None:
                 continue
-            shared = 2 * len(set(signature[0].values()) & set(state)) - len(signature[0])
+            shared = 2 * len(set(signature[0].values()) & set(read(variant, layout))) - len(
+                signature[0]
+            )
             if not best or shared > best_shared:
                 best, best_shared, best_names = f"{variant} ({layout})", shared, signature[0]
-    missing = [n for n in best_names.values() if n not in state]
+                nearest = read(variant, layout)
+    missing = [n for n in best_names.values() if n not in nearest]
     if len(missing) == len(best_names):
         return f"its first tensor is {next(iter(state), '')!r}, of no known layout"
-    surplus = [n for n in state if n not in set(best_names.values())]
+    surplus = [n for n in nearest if n not in set(best_names.values())]
     gaps = [
         f"{len(found)} {word} ({found[0]} first)"
         for found, word in ((missing, "missing"), (surplus, "left over"))
@@ -192,5 +244,6 @@ def shared_names(variant: str, config: Any, state: State) -> dict[str, int]:
             names = published_names(HOMES[variant], layout, shapes, config)
         except ValueError:
             continue
-        shared[layout] = len(set(names.values()) & set(state))
+        given = read_form(HOMES[variant], layout, state)
+        shared[layout] = len(set(names.values()) & set(given))
     return shared

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any
 from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
-from marey.zoo.published import mutualnet, r2plus1d, resnet3d, slowfast
+from marey.zoo.published import mutualnet, mvit, r2plus1d, resnet3d, slowfast
 
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES: tuple[Family, ...] = (resnet3d.FAMILY, slowfast.FAMILY, mutualnet.FAMILY, r2plus1d.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    resnet3d.FAMILY,
+    slowfast.FAMILY,
+    mutualnet.FAMILY,
+    r2plus1d.FAMILY,
+    mvit.FAMILY,
+)
 
 
 def _merge(families: tuple[Family, ...]) -> dict[str, Family]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,15 @@ from marey.types import ClipSpec
 from marey.zoo.classes import class_names
 from marey.zoo.files import State, as_tensors, read_state, write_own, write_published
 from marey.zoo.inflation import inflate
-from marey.zoo.names import export_state, import_state, published_names, tidy
+from marey.zoo.names import (
+    export_state,
+    import_state,
+    published_names,
+    read_form,
+    resize_tables,
+    tidy,
+    write_form,
+)
 from marey.zoo.recognition import (
     HEAD,
     MAREY,
@@ -138,8 +148,9 @@ def convert(src: str | Path, dst: str | Path, *, model: str | None = None, to: s
 
 def published_state(model: Any, layout: str) -> State:
     """The tensors of a network of the zoo under the names of a published layout."""
-    own = model.state_dict()
-    return export_state(own, published_names(HOMES[model.variant], layout, own, model.config))
+    own, family = model.state_dict(), HOMES[model.variant]
+    named = export_state(own, published_names(family, layout, own, model.config))
+    return write_form(family, layout, named, model.config)
 
 
 def _load_own(
@@ -175,6 +186,8 @@ def _load_published(
     variant, tag = split_name(name)
     config = config_of(name, **{**told_by(variant, state), **fields})
     layout = _layout(variant, state, config, where)
+    state = read_form(family_of(variant), layout, state)
+    config = _as_told(variant, config, state, fields, where)
     found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
     asked = _first(num_classes, fields.get("num_classes"), tag.num_classes if tag else None)
     target = _first(asked, found, config.num_classes)
@@ -190,6 +203,24 @@ def _load_published(
     return attach(network, variant, network.config, spec, classes=classes, provenance=provenance)
 
 
+def _as_told(variant: str, config: Any, state: State, fields: Mapping[str, Any], where: str) -> Any:
+    """The configuration with what a state tells about its network, loudly; ``fields`` stand."""
+    infer = family_of(variant).infer
+    told = infer(state, config) if infer else {}
+    changed = {
+        name: value
+        for name, value in told.items()
+        if name not in fields and getattr(config, name) != value
+    }
+    if changed:
+        listed = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        warnings.warn(
+            f"{where} is not quite {variant}: its tensors say {listed}, and so it is built",
+            stacklevel=4,
+        )
+    return replace(config, **changed)
+
+
 def _filled(
     variant: str, config: Any, state: State, layout: str, num_classes: int, where: str
 ) -> Any:
@@ -199,10 +230,19 @@ def _filled(
     names = published_names(family, layout, shapes, config)
     found = classes_in(state, names)
     shapes = with_classes(shapes, found or num_classes)
-    fresh = found != num_classes
     with torch.device("meta"):
         network: Any = construct(variant, config)
+    fresh = found != num_classes and bool(network.head_parameters())
     without = network.head_parameters() if fresh else ()
+    if family.resize:
+        module, _, function = family.resize.rpartition(".")
+        resize = getattr(import_module(module), function)
+        state, resized = resize_tables(state, names, shapes, resize)
+        if resized:
+            warnings.warn(
+                f"{where}: {len(resized)} tables were resized to the input ({resized[0]} first)",
+                stacklevel=4,
+            )
     try:
         own, inflated = import_state(
             state,

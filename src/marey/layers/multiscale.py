@@ -1,0 +1,135 @@
+"""The parts of multiscale transformers: patches, what is added to them, and the block.
+
+    step       shape for block 1 of mvitv2_s_16x4
+    tokens     1 25089 96
+    attention  1 6273 192
+    block      1 6273 192
+
+Tokens lie in rows (B, L, D): the class token first where there is one, then the grid (T, H, W) with
+W fastest. Source: H. Fan et al., "Multiscale Vision Transformers", ICCV 2021, Section 3; Y. Li et
+al., "MViTv2", CVPR 2022, Section 4, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from marey.layers.attention import DropPath, Mlp
+from marey.layers.conv import Triple
+from marey.layers.pooling_attention import (
+    EPSILON,
+    AttentionPlan,
+    PoolingAttention,
+    max_pool_tokens,
+)
+from marey.layers.positions import resize_absolute
+
+Growth = Literal["attention", "mlp"]
+
+
+class Stem(nn.Conv3d):
+    """Overlapping patches: (B, C, T, H, W) -> (B, D, T / st, H / sh, W / sw)."""
+
+    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
+        t, h, w = (k // 2 if k > s else 0 for k, s in zip(kernel, stride, strict=True))
+        super().__init__(channels, width, kernel, stride, (t, h, w))
+
+
+class TokenPositions(nn.Module):
+    """The class token and absolute positions, put on (B, L, D) patches of a grid.
+
+    ``kind``: ``separate`` tables of space and time, one ``joint`` table, else none. Tables made for
+    ``grid`` follow another one by linear interpolation.
+    """
+
+    class_token: nn.Parameter | None
+    spatial: nn.Parameter | None
+    temporal: nn.Parameter | None
+    class_position: nn.Parameter | None
+    joint: nn.Parameter | None
+
+    def __init__(self, width: int, grid: Triple, *, kind: str, class_token: bool) -> None:
+        super().__init__()
+        self.grid = grid
+        t, h, w = grid
+        separate = kind == "separate"
+        tables = {
+            "class_token": int(class_token),
+            "spatial": h * w if separate else 0,
+            "temporal": t if separate else 0,
+            "class_position": int(separate and class_token),
+            "joint": t * h * w + class_token if kind == "joint" else 0,
+        }
+        for name, rows in tables.items():
+            table = nn.Parameter(torch.zeros(1, rows, width)) if rows else None
+            self.register_parameter(name, table)
+
+    def forward(self, patches: Tensor, grid: Triple) -> Tensor:
+        """Patches with their positions, the class token before them."""
+        token: Tensor | None = self.class_token
+        if self.joint is not None:
+            first = 0 if token is None else 1
+            patches = patches + resize_absolute(self.joint[:, first:], self.grid, grid)
+            token = token if token is None else token + self.joint[:, :first]
+        elif self.spatial is not None and self.temporal is not None:
+            space = resize_absolute(self.spatial, self.grid[1:], grid[1:]).unsqueeze(1)
+            time = resize_absolute(self.temporal, self.grid[:1], grid[:1]).unsqueeze(2)
+            patches = patches + (time + space).flatten(1, 2)
+            if token is not None and self.class_position is not None:
+                token = token + self.class_position
+        if token is None:
+            return patches
+        return torch.cat([token.expand(patches.shape[0], -1, -1), patches], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPlan:
+    """One block: its attention, the width it hands on, and where it stands."""
+
+    attention: AttentionPlan
+    width: int
+    grow: Growth  # where the width may double: in the attention, or in the MLP
+    drop_path: float
+    stage: int
+    last: bool  # of its stage
+
+
+class Block(nn.Module):
+    """(B, L, D) tokens on a grid -> tokens and grid, pooled where the queries are.
+
+    ``attention`` may be replaced by one that takes more (``memory``): what it is given after the
+    grid is handed on to it.
+    """
+
+    def __init__(self, plan: BlockPlan, attention: nn.Module | None = None) -> None:
+        super().__init__()
+        inner = plan.attention
+        self.grow, self.stride = plan.grow, inner.stride_q
+        self.norm1 = nn.LayerNorm(inner.width_in, eps=EPSILON)
+        self.attn = PoolingAttention(inner) if attention is None else attention
+        self.norm2 = nn.LayerNorm(inner.width, eps=EPSILON)
+        self.mlp = Mlp(inner.width, 4 * inner.width, plan.width)
+        self.drop_path = DropPath(plan.drop_path)
+        widens = inner.width_in != plan.width
+        self.proj = nn.Linear(inner.width_in, plan.width) if widens else None
+
+    def forward(self, tokens: Tensor, grid: Triple, *more: Any) -> tuple[Tensor, Triple]:
+        normed = self.norm1(tokens)
+        found, size = self.attn(normed, grid, *more)
+        if self.proj is not None and self.grow == "attention":
+            tokens = self.proj(normed)
+        tokens = max_pool_tokens(tokens, grid, self.stride) + self.drop_path(found)
+        normed = self.norm2(tokens)
+        if self.proj is not None and self.grow == "mlp":
+            tokens = self.proj(normed)
+        return tokens + self.drop_path(self.mlp(normed)), size
+
+
+def as_map(tokens: Tensor, grid: Triple) -> Tensor:
+    """The grid part of (B, L, D) tokens as a map (B, D, T, H, W)."""
+    return tokens[:, -prod(grid) :].transpose(1, 2).unflatten(2, grid)
