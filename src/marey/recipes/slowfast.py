@@ -33,7 +33,7 @@ from marey.recipes.kinetics import (
     accuracy,
     named,
 )
-from marey.recipes.smoke import ARROW, smoke
+from marey.recipes.smoke import RHYTHM, smoke
 
 PAPER = "SlowFast Networks for Video Recognition, ICCV 2019"
 MULTIGRID = "A Multigrid Method for Efficiently Training Video Models, CVPR 2020"
@@ -163,11 +163,18 @@ SMOKE = (
     smoke(
         "slowfast.smoke",
         "slowfast_r50_4x16",
-        ARROW,
+        RHYTHM,
         reached=95.0,
-        schedule={"epochs": 8.0},
+        schedule={"epochs": 12.0},
         net={"alpha": 4, "beta_inverse": 4},
-        clip={"frames": 16, "stride": 2},
+        clip={
+            "frames": 32,
+            "stride": 1,
+            "size": 48,
+            "test_size": 48,
+            "short_side": 48,
+            "jitter": [48, 52],
+        },
     ),
 )
 

@@ -13,6 +13,7 @@ from marey.recipe import Origin, Recipe
 
 HARDWARE = "two cores of a laptop-class processor"
 ARROW = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,pull,approach,retreat"
+RHYTHM = "drawn:rhythm?train=360&val=90&test=9&difficulty=0"
 POSE = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,approach,open,sit"
 
 SMOKE = Recipe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from marey.data.drawn import figures, motions, props
@@ -11,7 +13,9 @@ from marey.data.drawn.stage import Figure, Setting, Stage, add_crowd, look_of, s
 FINE_CLASSES = tuple(motions.FINE)
 APPEARANCE_CLASSES = tuple(f"{kind} {dress}" for kind in props.KINDS for dress in CLOTHING)
 TEMPOS = ("slow", "medium", "fast")
-CYCLES = (0.78125, 2.34375, 3.90625)  # per second: equal when seen once every 0.32 s
+SLOW_STEP = 9  # frames of 1/25 s between 8 frames spread over the whole clip, ends included
+CYCLES = tuple(25 / SLOW_STEP * turn for turn in (0.25, 0.75, 1.25))  # per second
+CLOSE = (0.98, 1.08)  # figure heights per frame height: feet outside, as tempo shows in the arms
 RHYTHM_CLASSES = tuple(f"{name} {tempo}" for name in motions.RHYTHMIC for tempo in TEMPOS)
 BOTH_PROPS = ("ball", "box", "flag")
 BOTH_CLASSES = tuple(f"{kind} {tempo}" for kind in BOTH_PROPS for tempo in TEMPOS)
@@ -49,15 +53,19 @@ def fine(setting: Setting, name: str) -> Stage:
 
 
 def rhythm(setting: Setting, name: str) -> Stage:
-    """A wave, a clap or a bounce at one of three tempos, from a random phase."""
+    """A wave, a clap or a bounce at one of three tempos, from a random phase.
+
+    Seen close and in mittens: what a network learns a tempo from is how much moves between two
+    frames, and thin arms far away leave their own width within one.
+    """
     stage, rng = Stage(setting), setting.stream("deed")
     kind, tempo = name.rsplit(" ", 1)
     add_crowd(stage)
     action = motions.RHYTHMIC[kind]
-    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.64, 0.74))
+    place = setting.place(rng.uniform(0.46, 0.54), rng.uniform(*CLOSE))
     motion = action.motion(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
     motion["yaw"] = np.full(setting.frames, heading(action, rng))
-    stage.act(look_of(setting, "actor"), motion, place)
+    stage.act(replace(look_of(setting, "actor"), mittens=True), motion, place)
     return stage
 
 
@@ -92,8 +100,8 @@ def both(setting: Setting, name: str) -> Stage:
     stage, rng = Stage(setting), setting.stream("deed")
     kind, tempo = name.rsplit(" ", 1)
     add_crowd(stage)
-    place = setting.place(rng.uniform(0.4, 0.6), rng.uniform(0.64, 0.74))
-    motion = motions.swing(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
+    place = setting.place(rng.uniform(0.43, 0.50), rng.uniform(0.88, 0.96))
+    motion = motions.flap(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
     motion["yaw"] = np.full(setting.frames, rng.uniform(-30, 30))
     actor = stage.enter(look_of(setting, "actor"), motion, place)
     hold(stage, actor, place, kind, "l")

@@ -165,7 +165,8 @@ def strokes_of(look: FigureLook, seen: Joints, yaw: np.ndarray, place: Place) ->
         arm = limb(f"shoulder_{side}", f"elbow_{side}", (0.046 * girth, 0.036), wear.sleeve, 0.02)
         arm.pattern, arm.second, arm.bands = wear.pattern, wear.second, 2.0  # type: ignore[assignment]
         limb(f"elbow_{side}", f"hand_{side}", (0.033, 0.026), wear.forearm, 0.05)
-        limb(f"hand_{side}", f"hand_{side}", (0.034, 0.034), look.skin, 0.06)
+        palm, ink = (0.085, look.second) if look.mittens else (0.034, look.skin)
+        limb(f"hand_{side}", f"hand_{side}", (palm, palm), ink, 0.06)
     facing = np.abs(np.cos(np.radians(yaw)))
     body = limb("chest", "pelvis", (0.0, 0.0), wear.torso)
     top, low = (0.074 + 0.034 * facing) * girth, (0.070 + 0.016 * facing) * girth

@@ -169,6 +169,12 @@ def swing(cycle: np.ndarray) -> Pose:
     return pose(len(cycle), arm_raise=98 + 42 * wide, elbow_raise=20 + 30 * wide, leg_raise=4.0)
 
 
+def flap(cycle: np.ndarray) -> Pose:
+    """Both arms from the hips to just over the shoulders, a function of the cosine alone."""
+    wide = np.cos(2 * np.pi * cycle)
+    return pose(len(cycle), arm_raise=62 + 38 * wide, elbow_raise=10 + 20 * wide, leg_raise=4.0)
+
+
 def bounce(cycle: np.ndarray) -> Pose:
     """Up and down on both legs, a function of the cosine alone."""
     low = 0.5 + 0.5 * np.cos(2 * np.pi * cycle)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 SPLITS = ("train", "val", "test")
 POOL = 90  # figures, textures and skins in the world; a third of each per split
 HUES = (0.0, 0.03, 0.07, 0.11, 0.15, 0.28, 0.38, 0.47, 0.54, 0.59, 0.64, 0.76, 0.85, 0.93)
@@ -63,6 +63,7 @@ class FigureLook:
     torso: float
     head: float
     girth: float
+    mittens: bool = False
 
 
 @dataclass(frozen=True)
