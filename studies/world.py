@@ -8,6 +8,9 @@
     slow        8 frames spread over the whole clip, ends included, as "8 frames, 8 apart" takes
     3-D         the clip at the row's own rate, four 3-D convolutions
 
+``untrimmed`` are clips cut around the middle of its events; ``taken`` and ``used`` those of
+``recall``: what is taken is seen, what is used is not.
+
 Trained on the train split and measured on the test split, at 48 pixels and difficulty 0. Nothing
 is written. ``chance`` is of all classes; ``ceiling`` what a single frame can reach at most.
 """
@@ -34,8 +37,8 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Row:
-    """``window`` source frames seen at once by the 3-D network as ``frames``; ``ceiling`` per cent
-    from one frame."""
+    """``train`` and ``test`` count drawn videos; ``window`` source frames are seen at once by the
+    3-D network as ``frames``; ``ceiling`` per cent from one frame."""
 
     task: str
     classes: tuple[str, ...]
@@ -54,7 +57,11 @@ ROWS = {
     "appearance": Row("appearance", (), 480, 120, 32, 4, 100.0),
     "direction": Row("direction", (), 480, 120, 32, 16, 50.0),
     "fine": Row("fine", (), 400, 100, 32, 16, 100.0),
+    "untrimmed": Row("untrimmed", synthetic.TASKS["untrimmed"].classes, 60, 20, 16, 16, 100.0),
+    "taken": Row("recall", ("take ball", "take cup"), 24, 12, 32, 16, 100.0),
+    "used": Row("recall", ("use ball", "use cup"), 24, 12, 32, 16, 50.0),
 }
+CUT = 32  # frames cut around the middle of each event of a long video
 
 
 class SmallNet(nn.Sequential):
@@ -78,12 +85,30 @@ class SmallNet(nn.Sequential):
 
 def drawn(row: Row, split: str, count: int) -> tuple[Tensor, Tensor]:
     """Clips (N, 3, T, 48, 64) uint8 and their labels (N,)."""
+    if synthetic.TASKS[row.task].kind != "labels":
+        return cut(row, split, count)
     clips = [
         synthetic.draw(row.task, split, k, size=SIZE, difficulty=0, classes=row.classes)
         for k in range(count)
     ]
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
     return frames.permute(0, 4, 1, 2, 3), torch.tensor([clip.label for clip in clips])
+
+
+def cut(row: Row, split: str, count: int) -> tuple[Tensor, Tensor]:
+    """As ``drawn``, around the middle of the events of ``count`` long videos."""
+    found, labels = [], []
+    for k in range(count):
+        video = synthetic.draw(row.task, split, k, size=SIZE, difficulty=0, distance_s=(4.0, 8.0))
+        for start_s, stop_s, number in video.spans:
+            name = video.classes[number]
+            if name in row.classes:
+                first = round(12.5 * (start_s + stop_s)) - CUT // 2
+                index = np.arange(first, first + CUT).clip(0, len(video.times) - 1)
+                found.append(video.frames[index])
+                labels.append(row.classes.index(name))
+    frames = torch.from_numpy(np.stack(found))
+    return frames.permute(0, 4, 1, 2, 3), torch.tensor(labels)
 
 
 def picked(kind: str, row: Row, total: int, draws: torch.Generator | None) -> Tensor:

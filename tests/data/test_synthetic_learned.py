@@ -144,13 +144,10 @@ def test_a_small_3d_network_tells_the_tempo() -> None:
 @pytest.mark.slow
 def test_slow_sampling_tells_the_action_and_not_the_tempo() -> None:
     """Eight frames spread over the clip, the poses of every tempo."""
-
-    def slow(split: str, count: int) -> tuple[Tensor, Tensor]:
-        clips, labels = whole_clips("rhythm", split, count, frames=64)
-        return clips[:, :, linspace_indices(0.0, 64.0, 8, 64)], labels
-
-    net = fit(small_3d_net(9), *slow("train", 270), epochs=10)
-    clips, labels = slow("test", 135)
+    assert linspace_indices(0.0, 64.0, 8, 64).tolist() == [9 * k for k in range(8)]
+    slow = {"frames": 8, "fps": 25 / 9}
+    net = fit(small_3d_net(9), *whole_clips("rhythm", "train", 270, **slow), epochs=10)
+    clips, labels = whole_clips("rhythm", "test", 135, **slow)
     guess = scores(net, clips).argmax(1)
     tempo = (guess % 3 == labels % 3).float().mean().item()
     assert abs(tempo - 1 / 3) <= bound(1 / 3, len(labels))
