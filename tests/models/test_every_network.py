@@ -48,6 +48,21 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mvitv2_s_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 6, 40, 40)),
     "mvitv2_t": ({**MVIT, "drop_path": 0.0}, (2, 3, 1, 48, 48)),
 }
+VIEWS = (
+    {"width": 12, "heads": 3, "hidden": 24, "depth": 2, "tubelet": (4, 8, 8)},
+    {"width": 16, "heads": 2, "hidden": 32, "depth": 3, "tubelet": (2, 8, 8)},
+)
+MTV = {
+    "views": VIEWS,
+    "frames": 8,
+    "crop": 32,
+    "num_classes": 5,
+    "drop_path": 0.0,
+    "encoder": {"width": 20, "heads": 4, "hidden": 24, "depth": 1},
+}
+TINY |= {
+    "mtv_b2_s4_ti8": ({**MTV, "fusion_layers": (1,)}, (2, 3, 8, 32, 32)),
+}
 has_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxscript", "onnxruntime")),
     reason="onnx, onnxscript and onnxruntime are not installed (extra 'export')",
@@ -68,6 +83,9 @@ def made(name: str) -> tuple[Any, Tensor]:
             nn.init.uniform_(part.running_var, 0.5, 1.5)
         elif isinstance(part, nn.Conv2d) and part.groups > 1:
             nn.init.normal_(part.weight, 0, 0.5)  # the published start fades over many layers
+    for value in network.parameters():  # what starts at zero would hide the rest
+        if value.dim() > 1 and not value.any():
+            nn.init.normal_(value, std=0.1)
     return network, torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 

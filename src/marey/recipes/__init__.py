@@ -11,9 +11,9 @@ from pathlib import Path
 
 from marey.config import nearest
 from marey.recipe import Recipe
-from marey.recipes import defaults, r2plus1d, resnet3d, slowfast
+from marey.recipes import defaults, mtv, r2plus1d, resnet3d, slowfast
 
-FAMILIES = (defaults, resnet3d, slowfast, r2plus1d)
+FAMILIES = (defaults, resnet3d, slowfast, r2plus1d, mtv)
 FILES = (".json", ".yaml", ".yml")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from marey.zoo.classes import class_names as class_names
     from marey.zoo.files import read_state as read_state
     from marey.zoo.inflation import inflate as inflate
+    from marey.zoo.inflation import inflate_views as inflate_views
     from marey.zoo.recognition import recognise as recognise
     from marey.zoo.registry import build as build
     from marey.zoo.registry import card as card
@@ -28,6 +29,7 @@ _HOMES = {
     "class_names": "classes",
     "read_state": "files",
     "inflate": "inflation",
+    "inflate_views": "inflation",
     "build": "registry",
     "card": "registry",
     "config_of": "registry",

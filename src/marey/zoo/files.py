@@ -1,7 +1,8 @@
 """Reading and writing files of weights. Nothing in a file is ever executed.
 
-Told apart by their first bytes, not their names: safetensors, torch archives (``weights_only``),
-and the Python-2 pickles of Caffe2 (``pickles``).
+Told apart by their first bytes: safetensors, torch archives (``weights_only``), the Python-2
+pickles of Caffe2 (``pickles``), Flax msgpack (``flax_files``). Only ``.npz``, which begins as torch
+archives do, goes by its name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marey.zoo.flax_files import read_msgpack, read_npz
 from marey.zoo.pickles import ArrayUnpickler, PickledArray
 
 State = dict[str, Tensor]
@@ -41,6 +43,8 @@ def read_state(path: str | Path) -> tuple[State, dict[str, Any]]:
     try:
         if start[8:9] == b"{" and 8 + length <= path.stat().st_size:
             return _read_safetensors(path)
+        if start[:2] == b"PK" and path.suffix == ".npz":
+            return _some(*read_npz(path), path)
         if start[:2] == b"PK" or start.startswith(LEGACY_TORCH):
             return _flatten(_read_torch(path), path)
         if start[:1] in (b"\x80", b"(", b"}", b"]"):
@@ -52,8 +56,10 @@ def read_state(path: str | Path) -> tuple[State, dict[str, Any]]:
         if isinstance(error, ValueError) and str(error).startswith(str(path)):
             raise
         raise ValueError(f"{path} is broken: {type(error).__name__} {_first_line(error)}") from None
+    if start[:1] and (0x81 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF)):
+        return _some(*read_msgpack(path), path)
     raise ValueError(
-        f"{path} is no file of weights (safetensors, torch, or Caffe2 pickle); "
+        f"{path} is no file of weights (safetensors, torch, Caffe2 pickle, Flax msgpack or .npz); "
         f"its first bytes are {start[:8]!r}"
     )
 
@@ -150,10 +156,7 @@ def _flatten(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
             content = content[inner]
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds {type(content).__name__}, not tensors by name")
-    state = as_tensors(content)
-    if not state:
-        raise ValueError(f"{path} holds no tensors")
-    return state, header
+    return _some(as_tensors(content), header, path)
 
 
 def as_tensors(content: Mapping[Any, Any]) -> State:
@@ -169,6 +172,12 @@ def as_tensors(content: Mapping[Any, Any]) -> State:
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             state[name] = torch.from_numpy(np.array(value, order="C"))
     return state
+
+
+def _some(state: State, header: dict[str, Any], path: Path) -> tuple[State, dict[str, Any]]:
+    if not state:
+        raise ValueError(f"{path} holds no tensors")
+    return state, header
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,18 +1,22 @@
-"""ImageNet ResNets into clip networks: kernels repeated over time and divided by it."""
+"""Image networks into clip networks: kernels repeated over time and divided by it, or put in its
+middle."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from marey.zoo.files import as_tensors
+from marey.models.mtv import resized
+from marey.zoo.files import as_tensors, read_state
 from marey.zoo.names import COUNT, fit, tidy
+from marey.zoo.published import mtv_names
 from marey.zoo.published.resnet_names import caffe2, pyslowfast
 
 BLOCK = re.compile(r"(?:trunk|slow)\.res(\d)\.blocks\.(\d+)\.(a|b|c|shortcut)\.(conv|norm)\.(\w+)")
@@ -83,6 +87,48 @@ def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
     used = {table[name] for name in filled}
     left = [name for name in own if name not in filled and not name.endswith(COUNT)]
     return Inflation(tuple(filled), tuple(left), tuple(n for n in source if n not in used))
+
+
+@torch.no_grad()
+def inflate_views(model: nn.Module, images: Sequence[str | Path | Mapping[str, Any]]) -> Inflation:
+    """Fill each view of an MTV from an image transformer of its size, longest tubelet first.
+
+    ``images`` are ``.npz`` files of google-research/vision_transformer, or arrays by name. A patch
+    kernel goes to the middle frame of the tubelet and the other frames are zero, so that each view
+    starts as its image network on middle frames. Cross attention, the global encoder and the
+    classifier keep their start. Raises ValueError for another number of images than views, and
+    where an image lacks a tensor or has another shape.
+    Source: S. Yan et al., "Multiview Transformers for Video Recognition", CVPR 2022.
+    """
+    own = model.state_dict()
+    views = {int(name.split(".")[1]) for name in own if name.startswith("tubelets.")}
+    if len(images) != len(views):
+        raise ValueError(f"{len(images)} images for {len(views)} views; give one a view, in order")
+    filled: dict[str, Tensor] = {}
+    unused: list[str] = []
+    for view, image in enumerate(images):
+        state = as_tensors(image) if isinstance(image, Mapping) else read_state(image)[0]
+        names = {n: their for n in own if (their := mtv_names.image_name(n, view)) is not None}
+        absent = [their for their in names.values() if their not in state]
+        if absent:
+            raise ValueError(f"image {view + 1} lacks {absent[0]} (and {len(absent) - 1} more)")
+        for name, theirs in names.items():
+            value = mtv_names.turned(theirs, state[theirs])
+            wanted = tuple(own[name].shape)
+            fitted = mtv_names.spread(name, value, wanted)
+            if tuple(fitted.shape) != wanted and name.endswith("positions"):
+                fitted = resized(name, fitted, wanted)
+            if tuple(fitted.shape) != wanted:
+                raise ValueError(
+                    f"image {view + 1}: {theirs} is {tuple(value.shape)} for {name} {wanted}; "
+                    f"take the size that view {view} has"
+                )
+            filled[name] = fitted
+        unused += [f"{view}:{theirs}" for theirs in state if theirs not in names.values()]
+    for name, value in filled.items():
+        own[name].copy_(value)
+    left = [name for name in own if name not in filled]
+    return Inflation(tuple(filled), tuple(left), tuple(unused))
 
 
 def _joins(name: str, model: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
-from marey.zoo.published import mutualnet, mvit, r2plus1d, resnet3d, slowfast
+from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, slowfast
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
     mutualnet.FAMILY,
     r2plus1d.FAMILY,
     mvit.FAMILY,
+    mtv.FAMILY,
 )
 
 
