@@ -108,6 +108,14 @@ SYSTEMS = (
         ("mvitv2_",),
     ),
     System(
+        "MTV",
+        "Several transformers on one video, each on tubelets of another length, that look at each "
+        "other in a few layers; the largest reads the shortest. Each can start from an image "
+        "transformer (`marey.zoo.inflate_views`). Fusion by attention as published, by bottleneck "
+        "tokens, or by joint MLPs.",
+        ("mtv_",),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

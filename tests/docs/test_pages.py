@@ -99,7 +99,7 @@ def test_the_recipe_file_of_the_page_is_read(tmp_path: Path) -> None:
 
 
 def test_the_recipe_lines_run(capsys: pytest.CaptureFixture[str]) -> None:
-    text, _ = blocks(DOCS / "recipes.md", "python")
+    text, *_ = blocks(DOCS / "recipes.md", "python")
     exec(compile(text, "recipes.md", "exec"), {})
     assert "slowfast_r50_8x8.k400 [('top1', 77.0)" in capsys.readouterr().out
 

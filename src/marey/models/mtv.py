@@ -163,6 +163,12 @@ class Alone(nn.Module):
             views[int(name)] = layer(views[int(name)])
         return views, carried
 
+    def layer(self, name: str) -> Layer:
+        """The layer of one view."""
+        found = self.views[name]
+        assert isinstance(found, Layer)
+        return found
+
 
 class CrossView(Alone):
     """The same after each view has looked at its neighbour of shorter tubelets (if descending).
@@ -250,9 +256,9 @@ class JointMlp(Alone):
     ) -> tuple[list[Tensor], Tensor | None]:
         views = list(views)
         told_by = dict(self.pairs)
-        seen = {n: layer.attend(views[int(n)]) for n, layer in self.views.items()}
+        seen = {n: self.layer(n).attend(views[int(n)]) for n in self.views}
         for name, x in seen.items():
-            layer = self.views[name]
+            layer = self.layer(name)
             if name not in self.norms:
                 views[int(name)] = layer.think(x)
                 continue
@@ -397,9 +403,8 @@ class MTV(ClipClassifier):
 
     def stage_modules(self) -> list[nn.Module]:
         """Parts whose activations may be recomputed, each one sequence in and one out."""
-        return [layer for part in self.layers for layer in part.views.values()] + [
-            *self.encoder.layers
-        ]
+        parts = [part for part in self.layers if isinstance(part, Alone)]
+        return [*(x for part in parts for x in part.views.values()), *self.encoder.layers]
 
     def reset_head(self, num_classes: int) -> None:
         super().reset_head(num_classes)

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
+from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
 from marey.recipes.smoke import ARROW, smoke
 
 README = "google-research/scenic projects/mtv/README.md"
 VIEWS = "4x3 views, 224 crop"
-ORIGIN = Origin(paper="Multiview Transformers for Video Recognition, CVPR 2022")
+ORIGIN = Origin(
+    paper="Multiview Transformers for Video Recognition, CVPR 2022", table="README, results"
+)
 
 KINETICS = Recipe(
     augment=AugmentChoice(crop="jitter", flip=0.5, colour=0.8),
@@ -43,7 +45,7 @@ SSV2 = replace(
 B, L = "mtv_b2_s4_ti8", "mtv_l2_b4_s8_ti16"
 
 
-def _top1(dataset: str, value: float) -> tuple:  # type: ignore[type-arg]
+def _top1(dataset: str, value: float | None) -> tuple[Claim, ...]:
     return accuracy(value, None, README, dataset=dataset, protocol=VIEWS)[:1]
 
 
@@ -65,7 +67,7 @@ _ALL = (
     ),
     named(KINETICS, f"{L}.k600", ORIGIN, *_top1("K600", 84.4), weights=f"{L}.in21k.safetensors"),
     named(KINETICS, f"{L}.k700", ORIGIN, *_top1("K700", 75.2), weights=f"{L}.in21k.safetensors"),
-    named(SSV2, f"{B}.ssv2", ORIGIN, weights=f"{B}.k400.safetensors"),
+    named(SSV2, f"{B}.ssv2", ORIGIN, *_top1("SSv2", None), weights=f"{B}.k400.safetensors"),
 )
 TINY_VIEWS = [
     {"width": 48, "heads": 3, "hidden": 96, "depth": 2, "tubelet": [4, 8, 8]},
