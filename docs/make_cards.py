@@ -116,6 +116,14 @@ SYSTEMS = (
         ("mtv_",),
     ),
     System(
+        "X3D",
+        "A very narrow image network (`x2d`) grown along six axes into a video network: many "
+        "frames, high resolution, few channels, depthwise convolutions. XS, S and M share "
+        "their weights' shapes: a file that does not say which needs `--model`. Ten centre crops "
+        "are `--views 10x1 --clip.test_size 160` (the size in training).",
+        ("x2d", "x3d_"),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

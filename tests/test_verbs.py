@@ -175,3 +175,12 @@ def test_multi_label_data_trains_and_predicts_as_such(tmp_path: Path) -> None:
     rows = marey.predict(video, str(tmp_path / "run"), top=100)[0]["predictions"]
     total = sum(row["score"] for row in rows)
     assert abs(total - 1) > 0.1  # sigmoids of each class, not shares of one
+
+
+def test_another_test_crop_is_taken_from_the_words(run: Path, drawn: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(drawn), "--weights", str(run), "--workers", "0", "--views", "1x1"]
+    assert main([*words, "--clip.test_size", "24", "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--clip.short_sid", "24"]) == 2
+    whole = verbs.evaluate(drawn, weights=run, views=(1, 1))
+    cut = json.loads((tmp_path / "a" / "predictions.json").read_text())
+    assert cut[0]["scores"] != whole.clips[0]["scores"]

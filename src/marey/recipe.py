@@ -137,7 +137,7 @@ class Recipe:
                 "the recipe names no model: set model (see 'marey models list') or weights"
             )
         classes = tuple(self.open_data().classes)
-        fields = {**self.net, **self._clip_fields()}
+        fields = {**self.net, **self.clip_fields()}
         if self.weights:
             name = self.model or self.weights
             weights = self.weights if self.model else None
@@ -150,10 +150,12 @@ class Recipe:
         else:
             model = zoo.build(self.model, num_classes=len(classes), **fields)
         model.spec = override(model.spec, self.clip, where="clip")
+        if hasattr(model.config, "stride"):  # of families that grow along it
+            model.config = replace(model.config, stride=model.spec.stride)
         model.classes = classes
         return model
 
-    def _clip_fields(self) -> dict[str, Any]:
+    def clip_fields(self) -> dict[str, Any]:
         """Frames and crop belong to the clip and to the head's window: set once, used in both."""
         homes = {"frames": "frames", "size": "crop"}  # of ClipSpec: of the configuration
         return {homes[name]: value for name, value in self.clip.items() if name in homes}

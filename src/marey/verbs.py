@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marey.config import override
 from marey.recipe import Recipe, differences
 
 if TYPE_CHECKING:
@@ -117,9 +118,11 @@ def evaluate(
     from marey.engine.evaluate import evaluate as run_evaluation
     from marey.engine.log import ProgressLine
 
-    network: Any = zoo.load(model or str(weights), weights=str(weights) if model else None)
     chosen = recipe or recipe_beside(weights)
     chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
+    where = (model, str(weights)) if model else (str(weights), None)
+    network: Any = zoo.load(*where, **chosen.clip_fields())
+    network.spec = override(network.spec, chosen.clip, where="clip")
     items = chosen.open_data().split(split) if split else chosen.items("val")
     ranks = distributed.start(device)
     loader = chosen.loader_of(

@@ -21,6 +21,7 @@ from marey.zoo.registry import HOMES
 
 RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 64}
 SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
+X3D = {"width_factor": 1.0, "depth_factor": 1.0, "hidden": 32, "num_classes": 5, "dropout": 0.0}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
@@ -32,6 +33,7 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "i3d_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 8, 48, 48)),
     "slow_r18_8x8": (RESNET, (2, 3, 4, 48, 48)),
     "slow_r50_32x8": (RESNET, (2, 3, 8, 48, 48)),
+    "x3d_s": ({**X3D, "frames": 4, "crop": 64}, (2, 3, 4, 48, 48)),
     "slowfast_nl_r50_8x8": ({**RESNET, **ATTENTION}, (2, 3, 16, 48, 48)),
     "mutualnet_mobilenet_v1": ({**SMALL, "multiplier": 0.25}, (2, 3, 1, 48, 48)),
     "mutualnet_mobilenet_v2": ({**SMALL, "multiplier": 0.25}, (2, 3, 1, 48, 48)),

@@ -151,7 +151,10 @@ def summary(told: Evaluation) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Accuracy of weights on labelled videos, every video once over all its views."""
+    """Accuracy of weights on labelled videos, every video once over all its views.
+
+    Fields of the network's input are set with --clip.FIELD, as in --clip.test_size 160.
+    """
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA", help=DATA_HELP)]
     weights: str = ""
@@ -178,6 +181,13 @@ class Evaluate:
     """folder for metrics.json, predictions.json and report.html"""
     json: bool = False
     """print the metrics as one line of JSON"""
+    clip_fields: tyro.conf.Suppress[str] = "{}"
+
+    @classmethod
+    def prepare(cls, words: list[str]) -> tuple[list[str], Evaluate]:
+        """Take --clip fields out."""
+        words, clip = take_prefixed(words, "clip")
+        return words, cls(data=tyro.MISSING, clip_fields=json.dumps(clip))
 
     def run(self) -> int:
         """Evaluate and print; 1 when files were skipped."""
@@ -198,7 +208,7 @@ class Evaluate:
             model=self.model,
             split=self.split,
             views=wanted,
-            changes={"data": data},
+            changes={"data": data, "clip": json.loads(self.clip_fields)},
             out=self.out or None,
             device=self.device,
         )

@@ -10,8 +10,9 @@ Triple = tuple[int, int, int]
 class ConvNorm(nn.Module):
     """Conv3d -> BatchNorm3d (eps 1e-5, momentum 0.1), padded so that stride 1 keeps the size.
 
-    (B, C, T, H, W) -> (B, width, ceil(T/st), ceil(H/sh), ceil(W/sw)). With ``last`` the norm closes
-    a residual branch, and its scale starts at zero (``init.start_resnet``).
+    (B, C, T, H, W) -> (B, width, ceil(T/st), ceil(H/sh), ceil(W/sw)). As many ``groups`` as
+    channels make it depthwise. With ``last`` the norm closes a residual branch, and its scale
+    starts at zero (``init.start_resnet``).
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class ConvNorm(nn.Module):
         *,
         stride: Triple = (1, 1, 1),
         dilation: int = 1,
+        groups: int = 1,
         last: bool = False,
     ) -> None:
         super().__init__()
@@ -33,6 +35,7 @@ class ConvNorm(nn.Module):
             stride=stride,
             padding=(time // 2, high // 2 * dilation, wide // 2 * dilation),
             dilation=(1, dilation, dilation),
+            groups=groups,
             bias=False,
         )
         self.norm = nn.BatchNorm3d(width)

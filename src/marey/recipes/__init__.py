@@ -11,9 +11,9 @@ from pathlib import Path
 
 from marey.config import nearest
 from marey.recipe import Recipe
-from marey.recipes import defaults, mtv, r2plus1d, resnet3d, slowfast
+from marey.recipes import defaults, mtv, r2plus1d, resnet3d, slowfast, x3d
 
-FAMILIES = (defaults, resnet3d, slowfast, r2plus1d, mtv)
+FAMILIES = (defaults, resnet3d, slowfast, r2plus1d, mtv, x3d)
 FILES = (".json", ".yaml", ".yml")
 
 

@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "slow_i3d": r"slow_i3d_",
     "slow": r"slow_(?!i3d)",
     "slowfast": r"slowfast_",
+    "x3d": r"x3d_",
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
-from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, slowfast
+from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, slowfast, x3d
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,7 @@ FAMILIES: tuple[Family, ...] = (
     r2plus1d.FAMILY,
     mvit.FAMILY,
     mtv.FAMILY,
+    x3d.FAMILY,
 )
 
 
@@ -90,15 +91,18 @@ def config_of(name: str, **fields: Any) -> Any:
 
 
 def spec_of(name: str, config: Any = None) -> ClipSpec:
-    """How pixels become input of a variant, following ``frames`` and ``crop`` of its configuration.
+    """How pixels become input of a variant, following its configuration's ``frames`` and ``crop``.
 
-    Another crop scales the published test crop, short side and jitter range with it.
+    Where the configuration has a ``stride``, so does the clip. Another crop scales the published
+    test crop, short side and jitter range with it.
     """
     spec = card(name).spec
     published = config_of(name)
     config = published if config is None else config
-    if config.frames != published.frames:
-        spec = replace(spec, frames=config.frames)
+    for field in ("frames", "stride"):
+        value = getattr(config, field, None)
+        if value is not None and value != getattr(published, field):
+            spec = replace(spec, **{field: value})
     if config.crop != spec.size:
         scale = config.crop / spec.size
         low, high = spec.jitter
