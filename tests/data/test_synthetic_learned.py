@@ -102,26 +102,35 @@ def whole_clips(task: str, split: str, count: int, **options: object) -> tuple[T
     )
 
 
-def small_3d_net(classes: int) -> nn.Module:
-    """Four convolutions over frames and time, and a linear layer."""
+Plan = tuple[tuple[int, int, tuple[int, int, int], tuple[int, int, int]], ...]
+SHALLOW: Plan = (
+    (3, 12, (1, 5, 5), (1, 2, 2)),
+    (12, 24, (3, 3, 3), (1, 2, 2)),
+    (24, 48, (3, 3, 3), (2, 2, 2)),
+)
+DEEP: Plan = (
+    (3, 12, (3, 5, 5), (1, 2, 2)),
+    (12, 24, (3, 3, 3), (1, 2, 2)),
+    (24, 48, (3, 3, 3), (2, 2, 2)),
+    (48, 64, (3, 3, 3), (2, 2, 2)),
+)
+
+
+def small_3d_net(plan: Plan, classes: int) -> nn.Module:
+    """Convolutions (width in and out, kernel, stride) over time and place, and a linear layer."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for width_in, width, size, stride in (
-        (3, 12, (3, 5, 5), (1, 2, 2)),
-        (12, 24, (3, 3, 3), (1, 2, 2)),
-        (24, 48, (3, 3, 3), (2, 2, 2)),
-        (48, 64, (3, 3, 3), (2, 2, 2)),
-    ):
+    for width_in, width, size, stride in plan:
         padding = tuple(n // 2 for n in size)
         layers += [nn.Conv3d(width_in, width, size, stride, padding), nn.BatchNorm3d(width)]
         layers += [nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(64, classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
-def learned(task: str, train: int, test: int, epochs: int, **options: object) -> float:
+def learned(plan: Plan, task: str, train: int, test: int, epochs: int, **options: object) -> float:
     """Accuracy of a small 3-D network on drawn clips it has not seen."""
     clips, labels = whole_clips(task, "train", train, **options)
-    net = fit(small_3d_net(int(labels.max()) + 1), clips, labels, epochs=epochs)
+    net = fit(small_3d_net(plan, int(labels.max()) + 1), clips, labels, epochs=epochs)
     clips, labels = whole_clips(task, "test", test, **options)
     return (scores(net, clips).argmax(1) == labels).float().mean().item()
 
@@ -130,7 +139,7 @@ def learned(task: str, train: int, test: int, epochs: int, **options: object) ->
 def test_a_small_3d_network_tells_the_arrow_of_time() -> None:
     """Two pairs, seconds on one core; one frame could reach one half."""
     chosen = ("approach", "retreat", "open", "close")
-    accuracy = learned("direction", 128, 80, epochs=24, frames=8, classes=chosen)
+    accuracy = learned(SHALLOW, "direction", 128, 80, epochs=24, frames=8, classes=chosen)
     assert accuracy > 0.5 + 1.5 * bound(0.5, 80)
 
 
@@ -138,7 +147,7 @@ def test_a_small_3d_network_tells_the_arrow_of_time() -> None:
 def test_a_small_3d_network_tells_the_tempo() -> None:
     """Of one action, from a second at full rate; one frame, or eight slow ones, reach a third."""
     chosen = ("wave slow", "wave medium", "wave fast")
-    assert learned("rhythm", 144, 60, epochs=16, frames=24, classes=chosen) > 0.7
+    assert learned(DEEP, "rhythm", 144, 60, epochs=16, frames=24, classes=chosen) > 0.7
 
 
 @pytest.mark.slow
@@ -146,7 +155,7 @@ def test_slow_sampling_tells_the_action_and_not_the_tempo() -> None:
     """Eight frames spread over the clip, the poses of every tempo."""
     assert linspace_indices(0.0, 64.0, 8, 64).tolist() == [9 * k for k in range(8)]
     slow = {"frames": 8, "fps": 25 / 9}
-    net = fit(small_3d_net(9), *whole_clips("rhythm", "train", 270, **slow), epochs=10)
+    net = fit(small_3d_net(DEEP, 9), *whole_clips("rhythm", "train", 270, **slow), epochs=10)
     clips, labels = whole_clips("rhythm", "test", 135, **slow)
     guess = scores(net, clips).argmax(1)
     tempo = (guess % 3 == labels % 3).float().mean().item()
