@@ -124,6 +124,13 @@ SYSTEMS = (
         ("x2d", "x3d_"),
     ),
     System(
+        "Reversible MViT",
+        "Two streams whose blocks can be computed backwards: training remembers only what leaves a "
+        "stage, so that memory does not grow with depth. `rev_vit` rows are plain "
+        "transformers on patches of 16 pixels.",
+        ("rev_",),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

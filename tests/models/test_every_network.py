@@ -26,6 +26,7 @@ ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
 MVIT_CLIP = {**MVIT, "frames": 4, "dropout": 0.0, "drop_path": 0.0}
+REV = {**MVIT, "drop_path": 0.0, "depths": (2, 1, 2)}
 MEAN = {"pool": "mean"}  # the last class token alone would leave some tables without gradient
 
 TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -49,6 +50,8 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mvit_b_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 4, 32, 32)),
     "mvitv2_s_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 6, 40, 40)),
     "mvitv2_t": ({**MVIT, "drop_path": 0.0}, (2, 3, 1, 48, 48)),
+    "rev_mvit_b_16x4": ({**REV, "frames": 4, "dropout": 0.0}, (2, 3, 4, 32, 32)),
+    "rev_mvit_b_16": (REV, (2, 3, 1, 48, 48)),
 }
 VIEWS = (
     {"width": 12, "heads": 3, "hidden": 24, "depth": 2, "tubelet": (4, 8, 8)},

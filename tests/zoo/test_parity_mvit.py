@@ -59,3 +59,10 @@ def test_case(parity: Callable[..., None], name: str) -> None:
 def test_detection_backbone(parity: Callable[..., None]) -> None:
     fields = {"pyramid": "hybrid"}
     parity("mvitv2_t_detection_backbone", "mvitv2_t", "mvit", levels, **fields)
+
+
+def test_reversible(parity: Callable[..., None]) -> None:
+    def logits(network: Any, clips: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"logits": network(clips[0])}
+
+    parity("rev_mvit_b_16_in1k", "rev_mvit_b_16", "pyslowfast", logits)

@@ -107,12 +107,13 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
-        return x * self.mask(x)
+        mask = self.mask(x)
+        return x if mask is None else x * mask
 
-    def mask(self, x: Tensor) -> Tensor:
-        """(B, 1, ...) of zeros and 1 / (1 - rate), for all but the first axis of ``x``."""
+    def mask(self, x: Tensor) -> Tensor | None:
+        """(B, 1, ...) of zeros and 1 / (1 - rate) to multiply ``x`` by; None where all is kept."""
+        if not self.training or self.rate == 0.0:
+            return None
         kept = 1.0 - self.rate
         drawn = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device)
         return (drawn < kept).to(x.dtype) / kept

@@ -96,6 +96,7 @@ class BlockPlan:
     grow: Growth  # where the width may double: in the attention, or in the MLP
     drop_path: float
     stage: int
+    begins: bool  # a stage, after the first
     last: bool  # of its stage
 
 
@@ -133,3 +134,28 @@ class Block(nn.Module):
 def as_map(tokens: Tensor, grid: Triple) -> Tensor:
     """The grid part of (B, L, D) tokens as a map (B, D, T, H, W)."""
     return tokens[:, -prod(grid) :].transpose(1, 2).unflatten(2, grid)
+
+
+def check_tokens_clip(clip: Tensor, config: Any, name: str) -> Tensor:
+    """The clip as (B, C, T, H, W); images may come as (B, C, H, W).
+
+    ``config`` tells ``channels``, ``image`` and ``patch_stride``. Raises ValueError for a clip of
+    other axes or channels, several frames for a network of images, or less than one patch.
+    """
+    if clip.dim() == 4 and config.image:
+        clip = clip.unsqueeze(2)
+    if clip.dim() != 5 or clip.shape[1] != config.channels:
+        form = "(B, {0}, H, W) or (B, {0}, 1, H, W)" if config.image else "(B, {0}, T, H, W)"
+        raise ValueError(f"{name} takes {form.format(config.channels)} but got {tuple(clip.shape)}")
+    if config.image and clip.shape[2] != 1:
+        raise ValueError(
+            f"clip has {clip.shape[2]} frames but {name} reads single images; take a variant for "
+            f"clips (its weights can be inflated)"
+        )
+    side = config.patch_stride[1]
+    if min(clip.shape[3:]) < side:
+        raise ValueError(
+            f"clip is {clip.shape[3]}x{clip.shape[4]} pixels but {name} needs at least "
+            f"{side}x{side}; resize it"
+        )
+    return clip

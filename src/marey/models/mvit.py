@@ -36,7 +36,15 @@ from marey.layers.attention import AttentionForm
 from marey.layers.conv import Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.layers.init import start_transformer
-from marey.layers.multiscale import Block, BlockPlan, Growth, Stem, TokenPositions, as_map
+from marey.layers.multiscale import (
+    Block,
+    BlockPlan,
+    Growth,
+    Stem,
+    TokenPositions,
+    as_map,
+    check_tokens_clip,
+)
 from marey.layers.pooling_attention import EPSILON, ONES, AttentionPlan, PoolMode
 from marey.layers.positions import IndexRule
 
@@ -162,6 +170,7 @@ def plan_blocks(config: MViTConfig) -> list[BlockPlan]:
                     drop_path=config.drop_path * at / max(depth - 1, 1),
                     stage=stage,
                     last=last,
+                    begins=i == 0 and stage > 0,
                 )
             )
             side, at, width_in = side // step, at + 1, width
@@ -241,7 +250,7 @@ class MViT(ClipClassifier):
 
     def patches(self, clip: Tensor) -> tuple[Tensor, Triple]:
         """The stem's output as tokens (B, L, D), and their grid; ValueError for a bad clip."""
-        clip = self._checked(clip)
+        clip = check_tokens_clip(clip, self.config, self.name)
         grid = self.patch_embed(clip)
         t, h, w = grid.shape[2:]
         return grid.flatten(2).transpose(1, 2), (t, h, w)
@@ -320,31 +329,6 @@ class MViT(ClipClassifier):
         if self.config.pyramid:
             raise ValueError(f"{self.name} was built as a pyramid and has no classifier")
         return self.norm
-
-    def _checked(self, clip: Tensor) -> Tensor:
-        """The clip as (B, C, T, H, W)."""
-        config = self.config
-        if clip.dim() == 4 and config.image:
-            clip = clip.unsqueeze(2)
-        if clip.dim() != 5 or clip.shape[1] != config.channels:
-            form = "(B, 3, H, W) or (B, 3, 1, H, W)" if config.image else "(B, 3, T, H, W)"
-            raise ValueError(
-                f"{self.name} takes {form} but got {tuple(clip.shape)}".replace(
-                    " 3,", f" {config.channels},"
-                )
-            )
-        if config.image and clip.shape[2] != 1:
-            raise ValueError(
-                f"clip has {clip.shape[2]} frames but {self.name} reads single images; take a "
-                f"variant for clips (its weights can be inflated)"
-            )
-        side = config.patch_stride[1]
-        if min(clip.shape[3:]) < side:
-            raise ValueError(
-                f"clip is {clip.shape[3]}x{clip.shape[4]} pixels but {self.name} needs at least "
-                f"{side}x{side}; resize it"
-            )
-        return clip
 
 
 def check_config(config: MViTConfig) -> None:

@@ -60,8 +60,9 @@ class Family:
     ``layouts`` holds, for each published layout, the rule from one of our tensor names and the
     configuration to theirs, or None for a tensor they do not store; a rule raises ValueError where
     the layout cannot hold the network. ``infer`` gives the fields that a read state tells about
-    its network; ``resize`` names a function of ``module`` from a tensor's name, value and wanted
-    shape to the resized tensor, or None.
+    its network; ``resize`` names a function from a tensor's name, value and wanted
+    shape to the resized tensor, or None. ``start`` is a module whose ``starts(state, config)``
+    tells weights of a related network, with which its ``inflate(network, state)`` begins one.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Family:
     forms: Mapping[str, Form] = field(default_factory=dict)
     infer: Callable[[Tensors, Any], dict[str, Any]] | None = None
     resize: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
-from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, slowfast, x3d
+from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, rev_mvit, slowfast, x3d
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     mvit.FAMILY,
     mtv.FAMILY,
     x3d.FAMILY,
+    rev_mvit.FAMILY,
 )
 
 

@@ -77,25 +77,47 @@ def load(
     else:
         (state, header), where = read_state(given), str(given)
     name = None if weights is None else str(name_or_path)
+    start = _start(name, state, fields)
+    if name is not None and start is not None:
+        return _started(name, start, state, num_classes, fields, where)
     if "variant" in header:
         return _load_own(name, state, header, num_classes, fields, where)
     state = tidy(state)
-    if name is not None and TORCHVISION in state:
-        return _from_image(name, state, num_classes, fields, where)
     name = name or only_variant(state, header, where)
     return _load_published(name, state, num_classes, fields, where)
 
 
-def _from_image(
-    name: str, state: State, num_classes: int | None, fields: Mapping[str, Any], where: str
+def _start(name: str | None, state: State, fields: Mapping[str, Any]) -> Any:
+    """What begins the named network from weights of a related one; None where they are its own."""
+    if name is None:
+        return None
+    if TORCHVISION in tidy(state):
+        return inflate
+    family = family_of(name)
+    if not family.start:
+        return None
+    module = import_module(family.start)
+    return module.inflate if module.starts(tidy(state), config_of(name, **fields)) else None
+
+
+def _started(
+    name: str,
+    start: Any,
+    state: State,
+    num_classes: int | None,
+    fields: Mapping[str, Any],
+    where: str,
 ) -> nn.Module:
-    """A network started from a torchvision image ResNet, its classifier anew, loudly."""
+    """A network begun from one for images, or of another kind of input, loudly."""
     sized = dict(fields) if num_classes is None else {**fields, "num_classes": num_classes}
     network = build(name, **sized)
-    told = inflate(network, state)
+    told = start(network, state)
+    kind = "an image network" if start is inflate else f"a network for other input than {name}"
+    left = (
+        f"{len(told.left)} start at random ({told.left[0]} first)" if told.left else "none is new"
+    )
     warnings.warn(
-        f"{where} is an image network: {len(told.loaded)} tensors were spread over time, "
-        f"{len(told.left)} start at random ({told.left[0]} first)",
+        f"{where} is {kind}: {len(told.loaded)} tensors were taken over, {left}",
         stacklevel=3,
     )
     return network

@@ -188,4 +188,5 @@ FAMILY = Family(
     forms=FORMS,
     infer=infer,
     resize="marey.layers.positions.resized",
+    start="marey.zoo.token_inflation",
 )
