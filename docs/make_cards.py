@@ -148,6 +148,34 @@ SYSTEMS = (
         ("mutualnet_",),
     ),
     System(
+        "TSN",
+        "One snippet from each segment of the whole video through one image network, and a "
+        "consensus of the scores: average, max, top-k, weighted or attention (`consensus`). Blind "
+        "to order. Reads frames, stacks of flow (`modality='flow'`; warped flow is flow whose "
+        "files have the camera's motion removed) or differences of frames. BN-Inception takes BGR "
+        "bytes.",
+        ("tsn_",),
+    ),
+    System(
+        "TSM",
+        "TSN's network, an eighth of whose channels comes from the next frame and an eighth from "
+        "the previous one, in front of every block: order for no multiply-add. The `online` rows "
+        "only look back, and run frame by frame on a stream (`step`).",
+        ("tsm_",),
+    ),
+    System(
+        "STM",
+        "Every bottleneck also convolves each channel over three frames (CSTM) and adds "
+        "differences of features of neighbouring frames (CMM).",
+        ("stm_",),
+    ),
+    System(
+        "TEA",
+        "Res2Net blocks whose four parts see more and more of time (MTA), after motion has turned "
+        "channels up or down (ME). `gate='paper'` takes the gate of the text, not of the code.",
+        ("tea_",),
+    ),
+    System(
         "Image ResNets",
         "Clips of one frame, for ImageNet weights and for checking inflation.",
         ("2d_",),

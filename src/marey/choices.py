@@ -1,6 +1,7 @@
 """The values a recipe is made of, on the ground floor so that data and engine can be handed them.
 
 Every leaf is plain data and round-trips through JSON (``config``). Nothing here imports torch.
+AugmentChoice exceeds the 14-field cap: one field for each thing the published recipes vary.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class DataChoice:
 class AugmentChoice:
     """What is drawn once per training clip, and per batch."""
 
-    crop: Literal["jitter", "area"] = "jitter"  # short-side jitter, or random-resized crop
+    # short-side jitter, random-resized crop, or one of 13 places and a few scales (TSN)
+    crop: Literal["jitter", "area", "corners"] = "jitter"
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of the short side, for crop="corners"
     inverse_uniform: bool = False  # 1/side uniform instead of side
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (0.75, 1.3333)
@@ -65,12 +68,15 @@ class SuppressionChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskChoice:
-    """What a batch means. ``combine``: how the scores of a video's views become one."""
+    """What a batch means. ``combine``: how the scores of a video's views become one.
+
+    ``logits`` averages before the softmax, as TSN, TSM and TEA do, the others after it.
+    """
 
     kind: Literal["classification"] = "classification"
     labels: Literal["single", "multi"] = "single"
     smoothing: float = 0.0
-    combine: Literal["mean", "max"] = "mean"
+    combine: Literal["mean", "max", "logits"] = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,8 @@ class OptimChoice:
     weight_decay: float = 1e-4
     norm_weight_decay: float = 0.0  # norms, and biases under adamw
     head_lr_factor: float = 1.0  # a fresh head on pretrained weights learns faster
+    first_lr_factor: float = 1.0  # the first kernel, where it reads other channels than before
+    bias_lr_factor: float = 1.0  # biases outside norms; if not 1, they are not decayed either
     layer_decay: float = 1.0
     clip_norm: float = 0.0  # 0: off
 
@@ -116,7 +124,7 @@ class RunChoice:
     compile: bool = False
     checkpointing: bool = False  # recompute activations of each stage
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    norm: Literal["batch", "sync", "frozen"] = "batch"
+    norm: Literal["batch", "sync", "frozen", "partial"] = "batch"  # partial: all but the first
     precise_bn: int = 0  # batches used to recompute batch-norm statistics; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
     seed: int = 0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from marey.data.sources import DataSet
     from marey.data.table import ItemTable
     from marey.tasks.task import Task
+    from marey.types import ClipSpec
 
 HELD_OUT = 5  # every fifth video of a class is kept for validation where no split is given
 
@@ -173,10 +174,14 @@ class Recipe:
     def build_loader(
         self, role: Literal["train", "val"], model: Any, *, batch: int, rank: int, world: int
     ) -> ClipLoader:
-        """Batches of one role for one of ``world`` processes; validation uses one centre view."""
+        """Batches of one role for one of ``world`` processes; validation uses one centre view.
+
+        Snippets are then as many as in training, not as in the test.
+        """
         views = None if role == "train" else (1, 1)
+        spec = replace(model.spec, test_frames=0)
         return self.loader_of(
-            self.items(role), role, model, batch=batch, views=views, place=(rank, world)
+            self.items(role), role, model, batch=batch, views=views, place=(rank, world), spec=spec
         )
 
     def loader_of(
@@ -188,8 +193,12 @@ class Recipe:
         batch: int,
         views: tuple[int, int] | None,
         place: tuple[int, int] = (0, 1),
+        spec: ClipSpec | None = None,
     ) -> ClipLoader:
-        """Batches over any table of items, as this recipe samples and augments them."""
+        """Batches over any table of items, as this recipe samples and augments them.
+
+        ``spec`` stands for the model's own.
+        """
         from marey.data.dataset import ClipDataset
         from marey.data.loader import build_loader
         from marey.data.mixing import Mix
@@ -197,7 +206,7 @@ class Recipe:
         training = role == "train"
         dataset = ClipDataset(
             items,
-            model.spec,
+            spec or model.spec,
             training=training,
             augment=self.augment,
             data=self.data,

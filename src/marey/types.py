@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Modality = Literal["rgb", "flow", "rgb_difference"]
-Sampling = Literal["linspace", "segment", "stride"]
+Sampling = Literal["linspace", "segment", "stride", "snippet", "dense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,10 @@ class ClipSpec:
 
     ``sampling`` names the index rule. ``linspace``: a window of ``frames * stride`` frames counted
     at ``rate`` frames per second, its indices truncated (Kinetics). ``segment``: one index in each
-    of ``frames`` parts of the whole video (Something-Something, TSN). ``stride``: a plain stride in
-    the file's own frames (Charades).
+    of ``frames`` parts of the whole video (Something-Something). ``stride``: a plain stride in the
+    file's own frames (Charades). ``snippet``: ``segment_frames`` consecutive frames from each of
+    ``frames`` parts of the whole video, ``test_frames`` parts in evaluation (TSN, TSM). ``dense``:
+    a window of 64 frames, thinned to ``frames``.
     """
 
     frames: int = 8
@@ -38,6 +40,7 @@ class ClipSpec:
     rate: float = 30.0
     sampling: Sampling = "linspace"
     segment_frames: int = 1
+    test_frames: int = 0  # of a snippet clip in evaluation; 0: as many as in training
     size: int = 224
     test_size: int = 256
     short_side: int = 256

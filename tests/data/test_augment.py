@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from marey.choices import AugmentChoice
-from marey.data.augment import Draw, TrainAugment, cut, draw_area, draw_jitter, erase
+from marey.data.augment import (
+    Draw,
+    TrainAugment,
+    cut,
+    draw_area,
+    draw_corners,
+    draw_jitter,
+    erase,
+)
 from marey.types import ClipSpec
 
 SPEC = ClipSpec(frames=4, size=24, jitter=(24, 40))
@@ -130,3 +138,25 @@ def test_impossible_choices_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         TrainAugment(spec, choice)
+
+
+def test_corner_crops_stand_in_thirteen_places_at_a_few_scales() -> None:
+    spec, choice = ClipSpec(size=224), AugmentChoice(crop="corners")
+    drawn = [draw_corners(240, 320, spec, choice, generator(seed)) for seed in range(2000)]
+    assert {scaled for scaled, _ in drawn} == {(256, 341)}
+    sizes = {(box[2], box[3]) for _, box in drawn}
+    sides = [256, 224, 192, 168]  # 256 times 1, 0.875, 0.75, 0.66
+    assert sizes == {
+        (a, b) for i, a in enumerate(sides) for k, b in enumerate(sides) if abs(i - k) <= 1
+    }
+    square = {(box[0], box[1]) for _, box in drawn if box[2:] == (224, 224)}
+    assert len(square) == 13
+    assert {(0, 0), (0, 116), (32, 0), (32, 116), (16, 58), (8, 29), (24, 87)} <= square
+
+
+def test_a_side_near_the_crop_is_the_crop() -> None:
+    spec = ClipSpec(size=192, short_side=256)
+    choice = AugmentChoice(crop="corners", scales=(0.76,))  # 194 pixels
+    assert draw_corners(256, 256, spec, choice, generator())[1][2:] == (192, 192)
+    with pytest.raises(ValueError, match="shares of the short side"):
+        TrainAugment(spec, AugmentChoice(crop="corners", scales=(1.2,)))

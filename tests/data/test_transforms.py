@@ -115,3 +115,22 @@ def test_bytes_are_scaled_to_within_one_level_of_floats() -> None:
     assert small.dtype == torch.uint8
     assert (small.float() - exact).abs().max() <= 1.0
     assert transforms.resize(pixels, 30, 40) is pixels
+
+
+def test_ten_views_are_corners_centre_and_their_mirror_images() -> None:
+    clip = transforms.to_input(frames(10, 13), SPEC)
+    views = transforms.test_views(clip, SPEC, 10)
+    assert views.shape == (10, 3, 2, 8, 8)
+    assert torch.equal(views[0], clip[..., :8, :8])
+    assert torch.equal(views[3], clip[..., 2:, 5:])
+    assert torch.equal(views[4], clip[..., 1:9, 2:10])
+    assert torch.equal(views[5:], views[:5].flip(-1))
+
+
+def test_flow_along_x_turns_round_in_a_mirror() -> None:
+    spec = ClipSpec(mean=(0.5, 0.5), std=(0.226, 0.226), modality="flow")
+    bytes_ = frames(4, 4)[:, :2]
+    seen = transforms.mirrored(transforms.to_input(bytes_, spec), spec)
+    turned = bytes_.flip(-1)
+    turned[:, 0] = 255 - turned[:, 0]
+    torch.testing.assert_close(seen, transforms.to_input(turned, spec))

@@ -135,3 +135,12 @@ def test_frozen_norms_stay_as_published() -> None:
 def test_a_vector_is_no_batch() -> None:
     with pytest.raises(ValueError, match="batch norm needs"):
         norm_of(1)(torch.zeros(3))
+
+
+def test_partial_norms_train_the_first_alone() -> None:
+    model = nn.Sequential(*(nn.BatchNorm2d(3) for _ in range(3)))
+    prepare_norms(model, ALONE, norm="partial", shared=False)
+    model.train()
+    hold_frozen(model, norm="partial")
+    assert [norm.training for norm in model] == [True, False, False]
+    assert [p.requires_grad for p in model.parameters()] == [True, True] + [False] * 4

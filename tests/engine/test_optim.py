@@ -117,3 +117,16 @@ def test_negative_numbers_are_refused(field: str) -> None:
 def test_nothing_to_train_is_refused() -> None:
     with pytest.raises(ValueError, match="every one is frozen"):
         build_optimizer(tiny_run.TinyNet().requires_grad_(False), OptimChoice(), 1)
+
+
+def test_biases_and_the_first_kernel_have_rates_of_their_own() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3))
+    choice = OptimChoice(weight_decay=5e-4, first_lr_factor=5.0, bias_lr_factor=2.0)
+    assert told(model, choice) == {
+        "0.weight": (5e-4, 5.0),
+        "0.bias": (0.0, 10.0),
+        "1.weight": (0.0, 1.0),
+        "1.bias": (0.0, 1.0),
+        "2.weight": (5e-4, 1.0),
+        "2.bias": (0.0, 2.0),
+    }

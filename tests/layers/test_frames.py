@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from marey.layers.frames import FrameClassifier, FrameHead, fold, unfold
+from marey.layers.frames import FrameClassifier, FrameHead, TimeConv, fold, unfold
 from marey.layers.resnet2d import Basic2d, Trunk2d
 
 
@@ -49,10 +49,24 @@ def test_dropout_drops_each_frame_on_its_own() -> None:
     ("shape", "message"),
     [
         ((1, 3, 2, 32, 32), "clip has 2 frames but Plain needs 3, one for each segment; sample 3"),
-        ((1, 4, 3, 32, 32), "keep the 3 channels in the second"),
+        ((1, 4, 3, 32, 32), r"rgb snippets of 1 frames are \(B, 3, S"),
         ((1, 3, 3, 16, 32), "at least 32x32"),
     ],
 )
 def test_clips_that_do_not_fit_are_refused(shape: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Plain()(torch.zeros(shape))
+
+
+def test_a_convolution_over_time_is_torchs() -> None:
+    conv = TimeConv(5)
+    assert conv.weight.squeeze(1).tolist() == [[0, 1, 0]] * 5
+    torch.nn.init.normal_(conv.weight)
+    clip = torch.randn(2, 5, 4, 3, 6, requires_grad=True)
+    found = unfold(conv(fold(clip), 4), 4)
+    kernel = conv.weight[..., None, None]
+    expected = torch.nn.functional.conv3d(clip, kernel, padding=(1, 0, 0), groups=5)
+    torch.testing.assert_close(found, expected)
+    ways = [torch.autograd.grad(x.square().sum(), [clip, conv.weight]) for x in (found, expected)]
+    for ours, theirs in zip(*ways, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -22,6 +22,7 @@ from marey.zoo.registry import HOMES
 RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 64}
 SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
 X3D = {"width_factor": 1.0, "depth_factor": 1.0, "hidden": 32, "num_classes": 5, "dropout": 0.0}
+FRAMES = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 48}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
@@ -52,6 +53,14 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mvitv2_t": ({**MVIT, "drop_path": 0.0}, (2, 3, 1, 48, 48)),
     "rev_mvit_b_16x4": ({**REV, "frames": 4, "dropout": 0.0}, (2, 3, 4, 32, 32)),
     "rev_mvit_b_16": (REV, (2, 3, 1, 48, 48)),
+    "tsn_r50_3seg": (FRAMES, (2, 3, 3, 48, 48)),
+    "tsn_r18_8seg": ({**FRAMES, "consensus": "attention"}, (2, 3, 8, 48, 48)),
+    "tsn_bninception_3seg": ({"num_classes": 5, "dropout": 0.0}, (2, 3, 3, 64, 64)),
+    "tsm_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
+    "tsm_nl_r50_8f": ({**FRAMES, **ATTENTION}, (2, 3, 8, 48, 48)),
+    "tsm_online_r18_8f": (FRAMES, (2, 3, 8, 48, 48)),
+    "stm_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
+    "tea_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
 }
 VIEWS = (
     {"width": 12, "heads": 3, "hidden": 24, "depth": 2, "tubelet": (4, 8, 8)},

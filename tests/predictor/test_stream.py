@@ -4,10 +4,13 @@ import functools
 import http.server
 import itertools
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import marey
 from marey.predictor import Predictor, Stream
 
 DARK, LIGHT = 20, 230
@@ -55,6 +58,26 @@ def test_an_address_is_read_as_a_stream(brightness, draw, tmp_path) -> None:
             server.shutdown()
     assert results[-1]["source"] == address
     assert results[-1]["predictions"][0]["label"] == "light"
+
+
+def test_an_online_network_sees_each_newest_frame_once() -> None:
+    torch.manual_seed(0)
+    fields = {"width": 8, "depths": (1, 1, 1, 1), "num_classes": 4, "frames": 4, "crop": 32}
+    network: Any = marey.build("tsm_online_r18_8f", **fields).eval()
+    seen: list[torch.Tensor] = []
+    step = network.step
+
+    def noted(frame: torch.Tensor, state: Any) -> Any:
+        logits, state = step(frame, state)
+        seen.append(logits)
+        return logits, state
+
+    network.step = noted
+    results = list(Stream(network, camera(range(0, 240, 4), fps=10.0), every_s=0.5, top=4))
+    assert len(seen) == 4 + len(results) - 1  # the first clip whole, then one frame each time
+    last = torch.cat(seen[-4:]).mean(0).softmax(0)
+    told = {p["label"]: p["score"] for p in results[-1]["predictions"]}
+    assert told == pytest.approx({f"class {k}": last[k].item() for k in range(4)}, abs=1e-5)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

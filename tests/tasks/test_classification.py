@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from marey.choices import TaskChoice
-from marey.tasks.classification import Classification, ClassificationMetric
+from marey.tasks.classification import Classification, ClassificationMetric, combined
 from marey.types import Batch
 
 
@@ -145,3 +145,12 @@ def test_impossible_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"task state has \['queue'\]"):
         task().load_state_dict({"queue": 1})
     assert task().state_dict() == {}
+
+
+def test_logits_of_views_can_be_averaged_before_the_softmax() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]])
+    found = combined(logits.softmax(-1), "logits")
+    torch.testing.assert_close(found, logits.mean(0).softmax(-1))
+    assert not torch.allclose(found, combined(logits.softmax(-1), "mean"))
+    with pytest.raises(ValueError, match="needs one class a video"):
+        task(combine="logits", labels="multi")

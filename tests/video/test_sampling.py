@@ -201,3 +201,44 @@ def test_impossible_requests_are_refused() -> None:
         clip_indices(10, 30.0, spec, span=(10, 20))
     with pytest.raises(ValueError, match="holds no frame"):
         is_clamped(10, 30.0, spec, span=(5, 5))
+
+
+SNIPPETS = ClipSpec(frames=3, sampling="snippet", test_frames=4)
+
+
+def test_snippets_stand_in_the_middle_of_their_parts() -> None:
+    assert clip_indices(30, 30.0, SNIPPETS).tolist() == [3, 11, 18, 26]  # int(7.5 (i + 1/2))
+    pairs = ClipSpec(frames=2, sampling="snippet", segment_frames=3)
+    assert clip_indices(12, 30.0, pairs).tolist() == [2, 3, 4, 7, 8, 9]  # starts int(5 (i + 1/2))
+    assert clip_indices(2, 30.0, SNIPPETS).tolist() == [0, 0, 1, 1]  # too short: in order
+
+
+def test_further_views_take_other_places_in_the_parts() -> None:
+    spec = ClipSpec(frames=3, sampling="snippet")
+    first, second = (clip_indices(30, 30.0, spec, view=v, num_views=2).tolist() for v in (0, 1))
+    assert (first, second) == ([5, 15, 25], [0, 10, 20])
+    ten = [clip_indices(30, 30.0, spec, view=v, num_views=10)[0].item() for v in range(10)]
+    assert ten == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_snippets_of_training_fill_their_parts() -> None:
+    drawn = torch.stack(
+        [clip_indices(30, 30.0, SNIPPETS, generator=generator(seed)) for seed in range(200)]
+    )
+    assert drawn.min(0).values.tolist() == [0, 10, 20]
+    assert drawn.max(0).values.tolist() == [9, 19, 29]
+
+
+def test_a_dense_clip_is_a_window_of_64_frames() -> None:
+    spec = ClipSpec(frames=8, sampling="dense")
+    starts = [clip_indices(163, 30.0, spec, view=v, num_views=3).tolist() for v in range(3)]
+    assert [row[0] for row in starts] == [0, 49, 99]
+    assert all(row == list(range(row[0], row[0] + 64, 8)) for row in starts)
+    drawn = clip_indices(163, 30.0, spec, generator=generator())
+    assert (drawn.diff() == 8).all()
+
+
+def test_stored_frames_of_a_clip() -> None:
+    spec = ClipSpec(frames=3, sampling="snippet", segment_frames=5, test_frames=25)
+    assert (s.clip_length(spec, training=True), s.clip_length(spec, training=False)) == (15, 125)
+    assert s.clip_length(ClipSpec(frames=8, test_frames=4), training=False) == 8

@@ -7,7 +7,8 @@ import torch
 import torchvision
 
 from marey import zoo
-from marey.zoo.inflation import torchvision_name
+from marey.zoo.published.frame_names import image_name
+from marey.zoo.published.resnet_names import torchvision as torchvision_name
 from marey.zoo.weights import published_state
 
 
@@ -83,3 +84,39 @@ def test_another_depth_or_another_network_is_refused() -> None:
         zoo.inflate(zoo.build("c2d_r18_8x8"), {"encoder.weight": torch.ones(3)})
     with pytest.raises(ValueError, match="misshapen"):
         zoo.inflate(zoo.build("c2d_r18_8x8"), image_network(50).state_dict())
+
+
+def test_an_image_network_starts_one_of_flow() -> None:
+    source = image_network(18).state_dict()
+    with pytest.warns(UserWarning, match="is an image network"):
+        network: Any = zoo.load("tsn_r18_3seg", source, modality="flow")
+    kernel = network.trunk.stem.conv.weight
+    assert kernel.shape == (64, 10, 7, 7)
+    expected = source["conv1.weight"].mean(dim=1, keepdim=True).expand(-1, 10, -1, -1)
+    torch.testing.assert_close(kernel.detach(), expected)
+    assert torch.equal(network.trunk.res5.blocks[1].b.conv.weight, source["layer4.1.conv2.weight"])
+    assert network.spec.modality == "flow"
+    assert network.spec.segment_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("tea_r50_8f", {"width": 16, "depths": (1, 1, 1, 1)}), ("tsn_bninception_3seg", {})],
+)
+def test_image_networks_of_other_kinds_start_theirs(name: str, fields: dict[str, Any]) -> None:
+    state = {"fc.weight": torch.zeros(1000, 8)}
+    for ours, value in zoo.build(name, **fields).state_dict().items():
+        if theirs := image_name(ours):
+            state[theirs] = torch.full_like(value, 0.5)
+    with pytest.warns(UserWarning, match="is an image network"):
+        network: Any = zoo.load(name, state, **fields)
+    floats = {n: v for n, v in network.state_dict().items() if v.is_floating_point()}
+    assert all((v == 0.5).all() for n, v in floats.items() if image_name(n))
+
+
+def test_stm_is_told_from_the_image_network_whose_names_it_has() -> None:
+    network: Any = zoo.build("stm_r50_8f", width=16, depths=(1, 1, 1, 1), num_classes=5)
+    state = published_state(network, "original")
+    again: Any = zoo.load("stm_r50_8f", state, width=16, depths=(1, 1, 1, 1))
+    assert again.provenance == "the weights given (original)"
+    assert torch.equal(again.head.projection.weight, network.head.projection.weight)

@@ -176,3 +176,14 @@ def test_trailing_ones_do_not_matter_and_other_shapes_do() -> None:
     assert fit(torch.randn(4, 8, 1, 1, 1), (4, 8)) is not None
     assert fit(torch.randn(4, 3, 3, 7, 7), (4, 3, 5, 7, 7)) is None
     assert fit(torch.randn(4, 3, 5, 7, 7), (4, 3, 1, 7, 7)) is None
+
+
+def test_a_vector_may_be_stored_as_a_row() -> None:
+    row = torch.arange(4.0)[None]
+    assert torch.equal(fit(row, (4,)), row[0])  # type: ignore[arg-type]
+    assert shapes_match({"bn.bias": row}, {"norm.bias": "bn.bias"}, {"norm.bias": (4,)})
+    own, inflated = import_state(
+        {"bn.bias": row}, {"norm.bias": "bn.bias"}, {"norm.bias": (4,)}, where="old copy"
+    )
+    assert own["norm.bias"].shape == (4,)
+    assert inflated == []

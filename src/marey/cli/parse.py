@@ -138,8 +138,11 @@ def views(text: str) -> tuple[int, int] | None:
     if not match:
         raise UsageError(f"--views {text!r} is not TIMExSPACE, as in --views 10x3")
     time, space = int(match.group(1)), int(match.group(2))
-    if space not in (1, 3):
-        raise UsageError(f"--views {text!r}: space is 1 (centre) or 3 (left, centre, right)")
+    if space not in (1, 3, 10):
+        raise UsageError(
+            f"--views {text!r}: space is 1 (centre), 3 (left, centre, right) or 10 (corners, "
+            f"centre, mirrored)"
+        )
     return time, space
 
 

@@ -3,8 +3,8 @@
 A ``Draw`` is made before decoding, from the size of the video alone, so that frames can be scaled
 while they are converted. Every number comes from the generator passed in.
 
-Sources: PySlowFast (short-side jitter, crop, erasing); RandAugment's operations and ranges as the
-"rand-mM-nN-mstd0.5-inc1" policies have them.
+Sources: PySlowFast (short-side jitter, crop, erasing); yjxiong/tsn-pytorch (corners);
+RandAugment's operations and ranges as the "rand-mM-nN-mstd0.5-inc1" policies have them.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class TrainAugment:
                 raise ValueError(f"{name} is {getattr(choice, name):g}; a probability is 0 to 1")
         if choice.crop == "area" and not 0 < choice.area[0] <= choice.area[1] <= 1:
             raise ValueError(f"area {choice.area} is not an increasing range within 0 to 1")
+        if choice.crop == "corners" and not all(0 < s <= 1 for s in choice.scales or (0,)):
+            raise ValueError(f"scales {choice.scales} are not shares of the short side, 0 to 1")
         if not 0 <= choice.rand_magnitude <= 10 or choice.rand_layers < 0:
             raise ValueError(
                 f"rand_magnitude {choice.rand_magnitude} with {choice.rand_layers} layers: "
@@ -61,8 +63,7 @@ class TrainAugment:
 
     def draw(self, height: int, width: int, generator: Generator, *, may_flip: bool = True) -> Draw:
         """The geometry of one clip of a video of this size."""
-        make = draw_jitter if self.choice.crop == "jitter" else draw_area
-        scaled, box = make(height, width, self.spec, self.choice, generator)
+        scaled, box = DRAWS[self.choice.crop](height, width, self.spec, self.choice, generator)
         flip = _uniform(generator) < self.choice.flip
         return Draw(scaled, box, self.spec.size, flip and may_flip)
 
@@ -140,6 +141,34 @@ def draw_area(
     box_h = min(height, round(width / ratio))
     box_w = min(width, round(height * ratio))
     return (height, width), ((height - box_h) // 2, (width - box_w) // 2, box_h, box_w)
+
+
+def draw_corners(
+    height: int, width: int, spec: ClipSpec, choice: AugmentChoice, generator: Generator
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """A box at one of 13 fixed places of the frame with the spec's short side.
+
+    Its sides are shares of the short side, at most one step of ``scales`` apart; a side within
+    three pixels of the crop is the crop's.
+    Source: L. Wang et al., "Temporal Segment Networks", ECCV 2016, Section 3.2; tsn-pytorch.
+    """
+    scaled = short_side_size(height, width, spec.short_side)
+    sides = [int(min(scaled) * share) for share in choice.scales]
+    sides = [spec.size if abs(side - spec.size) < 3 else side for side in sides]
+    pairs = [(a, b) for i, a in enumerate(sides) for k, b in enumerate(sides) if abs(i - k) <= 1]
+    box_h, box_w = pairs[_below(len(pairs), generator)]
+    down, right = PLACES[_below(len(PLACES), generator)]
+    top, left = (scaled[0] - box_h) // 4 * down, (scaled[1] - box_w) // 4 * right
+    return scaled, (top, left, box_h, box_w)
+
+
+# Quarters of the free room: corners, centre, middles of the sides, quarter points.
+PLACES = (
+    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 0), (2, 4)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
+)
+DRAWS = {"jitter": draw_jitter, "area": draw_area, "corners": draw_corners}
 
 
 def erase(clip: Tensor, probability: float, generator: Generator) -> Tensor:

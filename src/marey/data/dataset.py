@@ -25,7 +25,7 @@ from marey.data.sources.labels import is_image
 from marey.data.table import ItemTable
 from marey.types import ClipSpec, Failure, Item, Sample
 from marey.video import Video, VideoError, VideoWarning, open_video
-from marey.video.sampling import clip_indices, is_clamped
+from marey.video.sampling import clip_indices, clip_length, is_clamped
 
 _TRIES = 16  # other rows tried in place of an unreadable one
 _AT_ONCE = 32  # frames turned into floats together at test time
@@ -168,7 +168,7 @@ class ClipDataset:
         except VideoError as error:
             failure = Failure(item.video, _reason(error))
             empty = torch.zeros(
-                time * space, spec.frames * spec.segment_frames, dtype=torch.float64
+                time * space, clip_length(spec, training=False), dtype=torch.float64
             )
             weights = self._weights(item.target)
             return Sample(None, None, weights, item.key, empty, row, failures=(failure,))
@@ -239,6 +239,8 @@ def _all_views(frames: Tensor, position: Tensor, spec: ClipSpec, space: int) -> 
     for i, at in enumerate(position):
         for k, (top, left) in enumerate(offsets):
             views[i, k] = scaled[:, at, top : top + size, left : left + size]
+        if space == 10:
+            views[i, 5:] = transforms.mirrored(views[i, :5], spec)
     return views.flatten(0, 1)
 
 
@@ -308,6 +310,6 @@ def _reason(error: VideoError) -> str:
 
 
 def _needed(spec: ClipSpec, video: Video) -> str:
-    if spec.sampling == "segment":
+    if spec.sampling in ("segment", "snippet", "dense"):
         return f"{spec.frames * spec.segment_frames} (one in each of {spec.frames} segments)"
     return f"{spec.frames * spec.stride} ({spec.frames} frames, {spec.stride} apart)"

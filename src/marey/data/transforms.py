@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from marey.types import ClipSpec
 
+SPACES = (1, 3, 10)  # crops of a test view
+
 
 def to_input(frames: Tensor, spec: ClipSpec) -> Tensor:
     """(..., T, C, H, W) uint8 to (..., C, T, H, W) float32, in the spec's order, range and norm.
@@ -93,12 +95,15 @@ def crop_offset(height: int, width: int, size: int, position: int) -> tuple[int,
 
 
 def test_scale(spec: ClipSpec, space: int) -> int:
-    """Short side at test time: the crop itself for three crops, the spec's for one.
+    """Short side at test time: the crop itself for three crops, the spec's for one and for ten.
 
     Raises ValueError for another number of crops, or a crop larger than its short side.
     """
-    if space not in (1, 3):
-        raise ValueError(f"{space} spatial views are not defined; use 1 (centre) or 3")
+    if space not in SPACES:
+        raise ValueError(
+            f"{space} spatial views are not defined; use 1 (centre), 3 (along the long side) or "
+            "10 (corners, centre, and their mirror images)"
+        )
     if space == 3:
         return spec.test_size
     if spec.test_size > spec.short_side:
@@ -117,7 +122,13 @@ def scale_for_test(clip: Tensor, spec: ClipSpec, space: int) -> Tensor:
 
 
 def test_offsets(height: int, width: int, spec: ClipSpec, space: int) -> list[tuple[int, int]]:
-    """(top, left) of the test crops of scaled frames: the centre, or three along the long side."""
+    """(top, left) of the test crops of scaled frames: the centre, or three along the long side.
+
+    Of ten crops five: the corners and the centre; the others are their mirror images.
+    """
+    if space == 10:
+        down, right = height - spec.test_size, width - spec.test_size
+        return [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
     positions = (1,) if space == 1 else (0, 1, 2)
     return [crop_offset(height, width, spec.test_size, position) for position in positions]
 
@@ -131,4 +142,14 @@ def test_views(clip: Tensor, spec: ClipSpec, space: int) -> Tensor:
     """
     scaled, size = scale_for_test(clip, spec, space), spec.test_size
     offsets = test_offsets(scaled.shape[-2], scaled.shape[-1], spec, space)
-    return torch.stack([scaled[..., t : t + size, x : x + size] for t, x in offsets])
+    views = torch.stack([scaled[..., t : t + size, x : x + size] for t, x in offsets])
+    return torch.cat([views, mirrored(views, spec)]) if space == 10 else views
+
+
+def mirrored(clip: Tensor, spec: ClipSpec) -> Tensor:
+    """(..., C, T, H, W) float seen in a mirror; flow along x also points the other way."""
+    clip = clip.flip(-1)
+    if spec.modality == "flow":
+        mean, std = spec.mean[0], spec.std[0]
+        clip[..., 0, :, :, :] = (spec.value_range - 2 * mean) / std - clip[..., 0, :, :, :]
+    return clip

@@ -1,6 +1,7 @@
 """Batch norms: whose clips their statistics come from, and statistics worth evaluating with.
 
     frozen     published statistics and weights stay as they are (small batches)
+    partial    the same for all norms but the first, which meets the new data (TSN)
     sync       statistics over the clips of all processes, or of groups of them
     splits     a process's large batch is normalised in several parts (multigrid)
     precise    running statistics replaced, before evaluation, by those of many training batches
@@ -84,8 +85,8 @@ def prepare_norms(model: nn.Module, ranks: Ranks, *, norm: str, shared: bool) ->
 
     ``norm`` is run.norm. Alone in the world, synchronised norms are plain ones.
     """
-    if norm == "frozen":
-        for module in batch_norms(model):
+    if held := frozen_norms(model, norm):
+        for module in held:
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
         return model
@@ -105,6 +106,12 @@ def _share(module: _BatchNorm) -> None:
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """All batch norms that keep running statistics."""
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+def frozen_norms(model: nn.Module, norm: str) -> list[_BatchNorm]:
+    """The batch norms that run.norm holds still: all, all but the first, or none."""
+    first = {"frozen": 0, "partial": 1}
+    return batch_norms(model)[first[norm] :] if norm in first else []
 
 
 def fit_norms(model: nn.Module, clips: int, *, each: int, groups: NormGroups) -> None:
@@ -146,9 +153,8 @@ class NormGroups:
 
 def hold_frozen(model: nn.Module, *, norm: str) -> None:
     """Keep frozen norms in evaluation mode after ``model.train()``."""
-    if norm == "frozen":
-        for module in batch_norms(model):
-            module.eval()
+    for module in frozen_norms(model, norm):
+        module.eval()
 
 
 @torch.no_grad()

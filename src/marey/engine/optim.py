@@ -3,6 +3,8 @@
     norms (split and shared ones too)      weight_decay = norm_weight_decay
     biases and other vectors, under AdamW  weight_decay = norm_weight_decay
     the head                               lr * head_lr_factor
+    the first kernel and its bias          lr * first_lr_factor
+    other biases, if bias_lr_factor != 1   lr * bias_lr_factor, weight_decay = norm_weight_decay
     a layer d steps before the head        lr * layer_decay ** d
 
 The published rate of one system holds for one batch; another batch scales it linearly.
@@ -34,7 +36,10 @@ def build_optimizer(model: nn.Module, choice: OptimChoice, batch: int) -> torch.
 
     Raises ValueError when no parameter is left to train or a rate or decay is negative.
     """
-    for name in ("lr", "weight_decay", "norm_weight_decay", "head_lr_factor", "layer_decay"):
+    for name in (
+        *("lr", "weight_decay", "norm_weight_decay", "layer_decay"),
+        *("head_lr_factor", "first_lr_factor", "bias_lr_factor"),
+    ):
         if getattr(choice, name) < 0:
             raise ValueError(f"optim.{name} is {getattr(choice, name)}; it must not be negative")
     groups = parameter_groups(model, choice)
@@ -60,6 +65,7 @@ def parameter_groups(model: nn.Module, choice: OptimChoice) -> list[dict[str, ob
     head = head_names(model)
     depth = depths(model)
     deepest = max(depth.values(), default=0)
+    first = next((n.rpartition(".")[0] for n, p in model.named_parameters() if p.ndim > 2), "")
     groups: dict[tuple[float, float], dict[str, object]] = {}
     for name, parameter, in_norm in _named(model):
         if not parameter.requires_grad:
@@ -68,6 +74,10 @@ def parameter_groups(model: nn.Module, choice: OptimChoice) -> list[dict[str, ob
         decay = choice.norm_weight_decay if bare else choice.weight_decay
         factor = choice.layer_decay ** (deepest - depth[name])
         factor = choice.head_lr_factor if name in head else factor
+        if name.rpartition(".")[0] == first:
+            factor *= choice.first_lr_factor
+        if choice.bias_lr_factor != 1.0 and name.endswith("bias") and not in_norm:
+            decay, factor = choice.norm_weight_decay, factor * choice.bias_lr_factor
         group = groups.setdefault(
             (decay, factor), {"params": [], "weight_decay": decay, "factor": factor}
         )

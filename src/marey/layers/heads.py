@@ -35,6 +35,8 @@ class ClassifierHead(nn.Module):
     whole map, P = 1.
     """
 
+    start_std = 0.01  # of a fresh projection
+
     def __init__(
         self,
         widths: Sequence[int],
@@ -71,7 +73,7 @@ class ClassifierHead(nn.Module):
         old = self.projection.weight
         device = "cpu" if old.is_meta else old.device
         self.projection = nn.Linear(old.shape[1], num_classes, device=device, dtype=old.dtype)
-        start_head(self.projection)
+        start_head(self.projection, std=self.start_std)
 
 
 class ClipClassifier(nn.Module):

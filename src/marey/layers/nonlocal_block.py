@@ -35,6 +35,8 @@ class NonLocal(nn.Module):
 
     ``groups`` cuts time into that many equal parts, each attending only to itself. The affinity is
     computed in float32 whatever the autocast type: the dot product is unscaled and overflows early.
+    ``scaled`` divides the embedded Gaussian's affinity by the root of its width; ``pool_last``
+    pools keys and values after their projection, as other publishers do.
 
     Raises ValueError for an unknown pairwise function, or frames that do not divide into groups.
     """
@@ -47,6 +49,8 @@ class NonLocal(nn.Module):
         pool: Triple = (1, 2, 2),
         groups: int = 1,
         width_mid: int | None = None,
+        scaled: bool = True,
+        pool_last: bool = False,
     ) -> None:
         super().__init__()
         if pairwise not in get_args(Pairwise):
@@ -54,6 +58,7 @@ class NonLocal(nn.Module):
             raise ValueError(f"pairwise is {pairwise!r}; choose one of {options}")
         width_mid = width_mid or max(width // 2, 1)
         self.pairwise, self.pool, self.groups = pairwise, pool, groups
+        self.scaled, self.pool_last = scaled, pool_last
         if pairwise != "gaussian":
             self.theta = nn.Conv3d(width, width_mid, 1)
             self.phi = nn.Conv3d(width, width_mid, 1)
@@ -77,18 +82,23 @@ class NonLocal(nn.Module):
         return joined.movedim(1, 2).flatten(2, 3)  # (B, C, T, H, W)
 
     def _attend(self, x: Tensor) -> Tensor:
-        pooled = F.max_pool3d(x, self.pool, self.pool) if max(self.pool) > 1 else x
-        value = self.g(pooled).flatten(2)  # (B, D, N)
-        if self.pairwise == "gaussian":
-            query, key = x.flatten(2), pooled.flatten(2)  # (B, C, M), (B, C, N)
-        else:
-            query, key = self.theta(x).flatten(2), self.phi(pooled).flatten(2)
+        before = x if self.pool_last else self._pooled(x)
+        value = self.g(before)
+        query, key = (
+            (x, before) if self.pairwise == "gaussian" else (self.theta(x), self.phi(before))
+        )
+        if self.pool_last:
+            value, key = self._pooled(value), self._pooled(key)
+        value, query, key = value.flatten(2), query.flatten(2), key.flatten(2)  # (B, D, N or M)
         wide = torch.promote_types(query.dtype, torch.float32)
         with _without_autocast(x):
             weight = self._weights(query.to(wide), key.to(wide))  # (B, M, N)
             found = torch.bmm(value.to(wide), weight.transpose(1, 2))  # (B, D, M)
         found = found.to(value.dtype).unflatten(2, x.shape[2:])
         return x + self.norm(self.out(found))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(x, self.pool, self.pool) if max(self.pool) > 1 else x
 
     def _weights(self, query: Tensor, key: Tensor) -> Tensor:
         """How much position j counts for position i, (B, M, N)."""
@@ -99,7 +109,7 @@ class NonLocal(nn.Module):
         affinity = torch.bmm(query.transpose(1, 2), key)
         if self.pairwise == "dot_product":
             return affinity / key.shape[2]
-        if self.pairwise == "embedded_gaussian":
+        if self.pairwise == "embedded_gaussian" and self.scaled:
             affinity = affinity * query.shape[1] ** -0.5
         return affinity.softmax(dim=2)
 

@@ -112,6 +112,7 @@ class Bottleneck2d(Block2d):
         return self.c(F.relu(self.b(x), inplace=True))
 
 
+BLOCKS: dict[str, type[Block2d]] = {"basic": Basic2d, "bottleneck": Bottleneck2d}
 BlockMaker = Callable[..., Block2d]  # (width_in, width_mid, *, stride): a class, as a rule
 
 
@@ -134,7 +135,7 @@ class Stage2d(nn.Module):
 
 
 class Trunk2d(nn.Module):
-    """Stem and four stages, to be run one after the other (``steps``), each as step(x, frames).
+    """Stem and four ``stages``, to be run one after the other (``steps``), as step(x, frames).
 
     ``channels`` are those of a folded frame. ``widths`` holds the channels after each step.
     Raises ValueError for a width or depths that make no trunk.
@@ -158,12 +159,15 @@ class Trunk2d(nn.Module):
         self.res3 = Stage2d(block, self.res2.width, width * 2, depths[1], stride=2)
         self.res4 = Stage2d(block, self.res3.width, width * 4, depths[2], stride=2)
         self.res5 = Stage2d(block, self.res4.width, width * 8, depths[3], stride=2)
-        stages = (self.res2, self.res3, self.res4, self.res5)
-        self.widths = (width, *(stage.width for stage in stages))
+        self.widths = (width, *(stage.width for stage in self.stages))
+
+    @property
+    def stages(self) -> tuple[Stage2d, ...]:
+        return self.res2, self.res3, self.res4, self.res5
 
     @property
     def steps(self) -> tuple[nn.Module, ...]:
-        return self.stem, self.res2, self.res3, self.res4, self.res5
+        return self.stem, *self.stages
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """The last map, (N, widths[-1], H / 32, W / 32)."""

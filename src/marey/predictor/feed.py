@@ -108,7 +108,8 @@ class Ring:
 
 def clip_seconds(spec: ClipSpec, *, whole_s: float = 3.0) -> float:
     """Seconds of video one clip covers; ``whole_s`` for networks that look at whole videos."""
-    return whole_s if spec.sampling == "segment" else spec.frames * spec.stride / spec.rate
+    whole = spec.sampling in ("segment", "snippet")
+    return whole_s if whole else spec.frames * spec.stride / spec.rate
 
 
 def clip_of(frames: list[Frame], spec: ClipSpec, span_s: float, source: str) -> Clip:

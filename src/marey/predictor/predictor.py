@@ -28,7 +28,7 @@ from marey.data.transforms import short_side_size, test_scale, test_views, to_in
 from marey.predictor.sources import Source, expand_all, name_of
 from marey.predictor.windows import Window, windows_of
 from marey.report.run import weights_head
-from marey.tasks.classification import Classification
+from marey.tasks.classification import Classification, combined
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
 from marey.video.sampling import clip_indices, is_clamped
@@ -180,7 +180,7 @@ class Predictor:
         cut: list[Window] = list(windows_of(video.times, video.duration_s, window_s, step_s))
         for start in range(0, len(cut), self.batch):
             some = cut[start : start + self.batch]
-            clips = [self._crops(self._frames(video, 1, (w.first, w.after)), 1) for w in some]
+            clips = [self.crops(self._frames(video, 1, (w.first, w.after)), 1) for w in some]
             yield torch.cat(clips), [(w.start_s, w.end_s) for w in some]
 
     def scores(self, video: Video) -> Tensor:
@@ -189,11 +189,11 @@ class Predictor:
         frames = self._frames(video, time)  # decoded once, turned into floats by and by
         rows = torch.cat(
             [
-                self._probabilities(self._crops(some, space))
+                self._probabilities(self.crops(some, space))
                 for some in frames.split(max(1, self.batch // space))
             ]
         )
-        return rows.amax(0) if self.task.choice.combine == "max" else rows.mean(0)
+        return combined(rows, self.task.choice.combine)
 
     def _frames(self, video: Video, time: int, span: tuple[int, int] | None = None) -> Tensor:
         """Frames of ``time`` views of a video or its frames ``span``: (V, T, C, H, W) uint8."""
@@ -211,7 +211,7 @@ class Predictor:
         frames = video.frames_at(torch.cat(rows), size=_decode_size(video)).frames
         return frames.unflatten(0, (time, -1))
 
-    def _crops(self, frames: Tensor, space: int) -> Tensor:
+    def crops(self, frames: Tensor, space: int) -> Tensor:
         """(V, T, C, H, W) uint8 to the network's input, space within time, (V, C, T, S, S)."""
         return torch.cat([test_views(to_input(f, self.spec), self.spec, space) for f in frames])
 
@@ -230,7 +230,7 @@ class Predictor:
 
     def classify(self, clip: Clip, span_s: tuple[float, float]) -> list[Prediction]:
         """The top classes of one clip that is already as long as the network wants."""
-        return self.ranked(self._probabilities(self._crops(clip.frames[None], 1))[0], *span_s)
+        return self.ranked(self._probabilities(self.crops(clip.frames[None], 1))[0], *span_s)
 
     def ranked(self, scores: Tensor, start_s: float, end_s: float) -> list[Prediction]:
         """The ``top`` classes of one row of scores (K,), highest first."""
@@ -260,7 +260,7 @@ def _decode_size(video: Video) -> tuple[int, int] | None:
 
 def default_views(spec: ClipSpec) -> tuple[int, int]:
     """Three views in time, fewer where the network's own protocol has fewer, one crop."""
-    return (1 if spec.sampling == "segment" else max(1, min(3, spec.views[0])), 1)
+    return (1 if spec.sampling in ("segment", "snippet") else max(1, min(3, spec.views[0])), 1)
 
 
 def task_of(model: nn.Module) -> TaskChoice:

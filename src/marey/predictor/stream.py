@@ -1,16 +1,45 @@
-"""Classes of an endless input, as it goes on."""
+"""Classes of an endless input, as it goes on.
+
+A network that only looks back (``online``, as tsm_online_*) sees each newest frame once and keeps
+what it needs of those before; any other is shown the newest clip again and again.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from marey.predictor.feed import Clock, Feed, Timed
 from marey.predictor.predictor import Predictor, Result
+from marey.types import Clip
+
+
+class Memory:
+    """An online network on one stream: its state, and the logits of the newest frames.
+
+    Answers the softmax of their mean over as many frames as a training clip has.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.state = predictor, None
+        self.logits: deque[Tensor] = deque(maxlen=predictor.spec.frames)
+
+    def probabilities(self, clip: Clip) -> Tensor:
+        """(K,) after the newest frame of a clip; at the start all its frames are looked at."""
+        frames = clip.frames if self.state is None else clip.frames[-1:]
+        pixels = self.predictor.crops(frames[None], 1)  # (1, C, T, S, S)
+        model: Any = self.predictor.model
+        with torch.inference_mode(), self.predictor.autocast():
+            for frame in pixels.to(self.predictor.device).unbind(2):
+                logits, self.state = model.step(frame, self.state)
+                self.logits.append(logits[0].float().cpu())
+        return torch.stack(tuple(self.logits)).mean(0).softmax(0)
 
 
 class Stream:
@@ -54,10 +83,16 @@ class Stream:
     def __iter__(self) -> Iterator[Result]:
         """Raises VideoError when the source cannot be opened or breaks off."""
         count = 0
+        online = getattr(self.predictor.model, "online", False)
+        memory = Memory(self.predictor) if online else None
         clips = iter(self.feed)
         try:
             for taken in clips:
-                found = self.predictor.classify(taken.clip, (taken.start_s, taken.end_s))
+                span = (taken.start_s, taken.end_s)
+                if memory is None:
+                    found = self.predictor.classify(taken.clip, span)
+                else:
+                    found = self.predictor.ranked(memory.probabilities(taken.clip), *span)
                 latency = self.clock.monotonic() - taken.arrived_s
                 told: dict[str, Any] = {"latency_s": round(latency, 3), "dropped": taken.dropped}
                 count += 1

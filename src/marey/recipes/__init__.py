@@ -11,9 +11,31 @@ from pathlib import Path
 
 from marey.config import nearest
 from marey.recipe import Recipe
-from marey.recipes import defaults, mtv, r2plus1d, resnet3d, slowfast, x3d
+from marey.recipes import (
+    defaults,
+    mtv,
+    r2plus1d,
+    resnet3d,
+    slowfast,
+    stm,
+    tea,
+    tsm,
+    tsn,
+    x3d,
+)
 
-FAMILIES = (defaults, resnet3d, slowfast, r2plus1d, mtv, x3d)
+FAMILIES = (
+    defaults,
+    resnet3d,
+    slowfast,
+    r2plus1d,
+    mtv,
+    x3d,
+    tsn,
+    tsm,
+    stm,
+    tea,
+)
 FILES = (".json", ".yaml", ".yml")
 
 

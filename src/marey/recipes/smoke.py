@@ -38,10 +38,11 @@ SMOKE = Recipe(
 def smoke(name: str, model: str, path: str, *, reached: float, **changes: Any) -> Recipe:
     """``SMOKE`` for one network and one drawn data set; ``reached`` is top-1 in per cent, seen.
 
-    ``changes`` of ``net`` and ``clip`` are merged into those of ``SMOKE``.
+    ``changes`` of ``net`` and ``clip`` are merged into those of ``SMOKE``; None takes a field away.
     """
     for table in ("net", "clip"):
-        changes[table] = {**getattr(SMOKE, table), **changes.get(table, {})}
+        merged = {**getattr(SMOKE, table), **changes.get(table, {})}
+        changes[table] = {field: value for field, value in merged.items() if value is not None}
     claim = Claim(
         dataset=path,
         metric="top1",
@@ -49,8 +50,9 @@ def smoke(name: str, model: str, path: str, *, reached: float, **changes: Any) -
         protocol="1x1 view of the val split, at least",
         source="a run of studies/smoke.py",
     )
+    bare = replace(SMOKE, net={}, clip={})
     return replace(
-        SMOKE.changed(**changes, data={"path": path}),
+        bare.changed(**changes, data={"path": path}),
         name=name,
         model=model,
         origin=Origin(

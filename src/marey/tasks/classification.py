@@ -5,7 +5,8 @@
 
 The order of evaluation is the published one: the activation is applied at every position of the
 network's output, then positions are averaged, then the views of a video (``combine``: their mean,
-or the largest, as for Charades). Averaging logits first gives other numbers.
+or the largest, as for Charades; or the mean of their logits, as TSN's authors do). Averaging logits
+first gives other numbers.
 
 Source: specs of PySlowFast's head and test meter.
 """
@@ -36,6 +37,8 @@ class Classification:
             raise ValueError(f"num_classes is {num_classes}; classification needs at least 1")
         if not 0.0 <= choice.smoothing < 1.0:
             raise ValueError(f"task.smoothing is {choice.smoothing}; it must be in [0, 1)")
+        if choice.combine == "logits" and choice.labels == "multi":
+            raise ValueError("task.combine is 'logits', which needs one class a video; use 'mean'")
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}; at least one clip goes through at once")
         self.choice, self.num_classes, self.chunk = choice, num_classes, chunk
@@ -83,7 +86,7 @@ class Classification:
             logits = model(clips)[:, None] if forward is None else forward(clips)  # (b, P, K)
             rows.append(self.probabilities(logits).mean(1).cpu())
         views = torch.cat(rows).unflatten(0, pixels.shape[:2])  # (B, V, K)
-        return views.amax(1) if self.choice.combine == "max" else views.mean(1)
+        return combined(views, self.choice.combine)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax or sigmoid over the last axis, in float32."""
@@ -101,6 +104,18 @@ class Classification:
         """Refuses the state of another task."""
         if state:
             raise ValueError(f"task state has {sorted(state)}, which classification does not keep")
+
+
+def combined(views: Tensor, how: str) -> Tensor:
+    """Probabilities of a video from those of its views: (..., V, K) -> (..., K).
+
+    ``logits`` is the softmax of the views' mean logits, which their logarithms give back.
+    """
+    if how == "max":
+        return views.amax(-2)
+    if how == "logits":
+        return views.clamp_min(1e-30).log().mean(-2).softmax(-1)
+    return views.mean(-2)
 
 
 class ClassificationMetric:

@@ -4,6 +4,8 @@
     linspace   real start in [0, max(V-L, 0)]             start max(V-L, 0) * i / n
     stride     integer start in [min(V-L,0), max(V-L,0)]  start round(i * max(V-L, 0) / (n-1))
     segment    one random index in each of N parts        the middle of each part
+    snippet    n frames from a random place in each part  n from the middle; view i of more at i / n
+    dense      64 frames from a random start, thinned     starts spread over [0, V - 64]
 
 V frames in the video, L frames spanned by the clip. Indices outside the video take its first or
 last frame. Official arithmetic, truncations included: the effective stride of "8 frames, stride 8"
@@ -35,6 +37,8 @@ def clip_indices(
 ) -> Tensor:
     """Frame indices of one clip, (spec.frames * spec.segment_frames,) int64, never outside.
 
+    A test clip of snippets has ``spec.test_frames`` of them, where that is set.
+
     ``generator``: a random training draw; without it the deterministic test view ``view`` of
     ``num_views``. ``span``: a half-open interval of frames that is treated as the whole video.
 
@@ -53,6 +57,15 @@ def clip_indices(
     elif spec.sampling == "stride":
         start_at = stride_start(length, spec, generator=generator, view=view, num_views=num_views)
         found = stride_indices(start_at, spec.frames, spec.stride, length)
+    elif spec.sampling == "dense":
+        drawn = dense_indices(length, spec.frames, generator=generator, views=num_views)
+        found = drawn[0 if generator is not None else view]
+    elif spec.sampling == "snippet":
+        if generator is not None:
+            starts = snippet_starts(length, spec.frames, spec.segment_frames, generator=generator)
+        else:
+            starts = test_starts(length, spec, view=view, num_views=num_views)
+        found = snippet_indices(starts, spec.segment_frames, length)
     elif spec.segment_frames == 1:
         found = segment_indices(length, spec.frames, generator=generator)
     else:
@@ -75,7 +88,15 @@ def frames_needed(spec: ClipSpec, fps: float) -> int:
         return int(window_length(spec, fps))
     if spec.sampling == "stride":
         return (spec.frames - 1) * spec.stride + 1
+    if spec.sampling == "dense":
+        return spec.frames
     return spec.frames * spec.segment_frames
+
+
+def clip_length(spec: ClipSpec, *, training: bool) -> int:
+    """Stored frames of one clip: those of all its snippets, where it has them."""
+    tested = spec.test_frames if spec.sampling == "snippet" and not training else 0
+    return (tested or spec.frames) * spec.segment_frames
 
 
 def window_length(spec: ClipSpec, fps: float) -> float:
@@ -163,6 +184,21 @@ def centre_starts(num_frames: int, segments: int, length: int = 1) -> Tensor:
     """The middle of each part with no rule for short videos, (segments,) int64: TSN's test."""
     tick = (num_frames - length + 1) / segments
     return torch.tensor([max(int(tick / 2 + tick * i), 0) for i in range(segments)])
+
+
+def test_starts(num_frames: int, spec: ClipSpec, *, view: int, num_views: int) -> Tensor:
+    """Where the snippets of one test view start, (test_frames or frames,) int64: the middles.
+
+    Of two views the second takes the first frames of the parts, as TSM's; of more each takes its
+    own place in them.
+    Differs: published tests of ten clips draw these places at random.
+    """
+    segments = spec.test_frames or spec.frames
+    if num_views == 1 or (num_views == 2 and view == 0):
+        return centre_starts(num_frames, segments, spec.segment_frames)
+    share = 0.0 if num_views == 2 else (view + 0.5) / num_views
+    tick = (num_frames - spec.segment_frames + 1) / segments
+    return torch.tensor([max(int(tick * (i + share)), 0) for i in range(segments)])
 
 
 def spaced_starts(num_frames: int, segments: int = TSN_TEST_SEGMENTS, length: int = 1) -> Tensor:

@@ -39,6 +39,7 @@ class Card:
     note: str = ""
     twin: str = ""  # the variant of the same tensors that a file without a name is taken for
     name: str = ""
+    modalities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # fields of the spec
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Family:
     infer: Callable[[Tensors, Any], dict[str, Any]] | None = None
     resize: str = ""
     start: str = ""
+    marks: tuple[str, ...] = ()  # published tensors that the image network it grew from has not
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ class Tag:
     changes: Mapping[str, Any] = field(default_factory=dict)  # fields of the spec
 
     def applied(self, spec: ClipSpec) -> ClipSpec:
-        return replace(spec, **self.changes)
+        """The spec for this data set; a network that reads snippets keeps its own way of it."""
+        own = {"sampling": spec.sampling} if spec.sampling == "snippet" else {}
+        return replace(spec, **{**self.changes, **own})
 
 
 TAGS: dict[str, Tag] = {
@@ -96,6 +100,8 @@ TAGS: dict[str, Tag] = {
     "k600": Tag(600, "kinetics600"),
     "k700": Tag(700, "kinetics700"),
     "ssv2": Tag(174, "", {"sampling": "segment", "views": (1, 3)}),
+    "ssv1": Tag(174, "", {"sampling": "segment", "views": (1, 3)}),
+    "jester": Tag(27, "", {"sampling": "segment", "views": (1, 3)}),
     "charades": Tag(157, "", {"sampling": "stride", "jitter": (256, 340)}),
     "ucf101": Tag(101, "ucf101"),
     "hmdb51": Tag(51, "hmdb51"),

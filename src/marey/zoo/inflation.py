@@ -17,10 +17,10 @@ from marey.models.mtv import resized
 from marey.zoo.files import as_tensors, read_state
 from marey.zoo.names import COUNT, fit, tidy
 from marey.zoo.published import mtv_names
+from marey.zoo.published.frame_names import image_name
 from marey.zoo.published.resnet_names import caffe2, pyslowfast
 
-BLOCK = re.compile(r"(?:trunk|slow)\.res(\d)\.blocks\.(\d+)\.(a|b|c|shortcut)\.(conv|norm)\.(\w+)")
-STEM = re.compile(r"(?:trunk|slow)\.stem\.(conv|norm)\.(\w+)")
+FIRST = ("conv1.weight", "conv1_7x7_s2.weight")  # the kernel that reads colours
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,6 @@ class Inflation:
     loaded: tuple[str, ...]
     left: tuple[str, ...]
     unused: tuple[str, ...]
-
-
-def torchvision_name(name: str) -> str | None:
-    """The tensor of a torchvision ResNet that one of ours starts from, or None.
-
-    ``trunk.res2.blocks.0.a.conv.weight`` -> ``layer1.0.conv1.weight``.
-    """
-    if found := BLOCK.fullmatch(name):
-        stage, block, part, kind, leaf = found.groups()
-        if part == "shortcut":
-            return f"layer{int(stage) - 1}.{block}.downsample.{int(kind == 'norm')}.{leaf}"
-        layer = f"{'bn' if kind == 'norm' else 'conv'}{'abc'.index(part) + 1}"
-        return f"layer{int(stage) - 1}.{block}.{layer}.{leaf}"
-    if found := STEM.fullmatch(name):
-        kind, leaf = found.groups()
-        return f"{'bn' if kind == 'norm' else 'conv'}1.{leaf}"
-    return None
 
 
 @torch.no_grad()
@@ -61,13 +44,13 @@ def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
     """
     source = tidy(as_tensors(state2d))
     own = model.state_dict()
-    body = [name for name in own if STEM.fullmatch(name) or BLOCK.fullmatch(name)]
+    body = [name for name in own if image_name(name) is not None]
     rules: tuple[Callable[[str], str | None], ...] = (
-        torchvision_name,
+        image_name,
         partial(pyslowfast, config=None),
         partial(caffe2, config=None),
     )
-    tables = [{name: rule(name) for name in body} for rule in rules]
+    tables = [{name: _named(rule, name) for name in body} for rule in rules]
     table = max(tables, key=lambda names: len(set(names.values()) & set(source)))
     filled: dict[str, Tensor] = {}
     unfit = []
@@ -75,6 +58,8 @@ def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
         if theirs is None or theirs not in source:
             continue
         fitted = fit(source[theirs], tuple(own[name].shape))
+        if fitted is None and theirs in FIRST:
+            fitted = across_modalities(source[theirs], own[name].shape)
         if fitted is not None:
             filled[name] = fitted
         elif not _joins(name, model):
@@ -129,6 +114,25 @@ def inflate_views(model: nn.Module, images: Sequence[str | Path | Mapping[str, A
         own[name].copy_(value)
     left = [name for name in own if name not in filled]
     return Inflation(tuple(filled), tuple(left), tuple(unused))
+
+
+def across_modalities(kernel: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """A first kernel for stacks of flow or differences: its mean over colours, for each channel.
+
+    (W, 3, H, W) -> ``shape`` (W, C, H, W), not rescaled; None where more than channels differ.
+    Source: L. Wang et al., "Temporal Segment Networks", ECCV 2016, Section 3.2.
+    """
+    if len(shape) != 4 or (kernel.shape[0], *kernel.shape[2:]) != (shape[0], *shape[2:]):
+        return None
+    return kernel.mean(dim=1, keepdim=True).expand(*shape)
+
+
+def _named(rule: Callable[[str], str | None], name: str) -> str | None:
+    """What a rule calls a tensor; None where its layout has no such network."""
+    try:
+        return rule(name)
+    except ValueError:
+        return None
 
 
 def _joins(name: str, model: nn.Module) -> bool:

@@ -91,7 +91,7 @@ def shapes_match(state: Mapping[str, Tensor], names: Mapping[str, str], shapes: 
         return False
     if left - set(wanted):
         return False
-    return all(_trim(state[n].shape) == _trim(wanted[n]) for n in wanted if n in state)
+    return all(_alike(state[n].shape, wanted[n]) for n in wanted if n in state)
 
 
 def import_state(
@@ -128,7 +128,7 @@ def import_state(
             unfit.append(f"{theirs} {tuple(value.shape)} for {shape}")
             continue
         own[name] = fitted
-        if _trim(value.shape) != _trim(shape):
+        if not _alike(value.shape, shape):
             inflated.append(name)
     surplus = [name for name in state if name not in set(names.values()) | ignored]
     complaints = [
@@ -148,7 +148,12 @@ def export_state(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State
 
 
 def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """``value`` in ``shape``, or None. A kernel without time is repeated and divided by T."""
+    """``value`` in ``shape``, or None. A kernel without time is repeated and divided by T.
+
+    A vector may be stored as a row (1, C), as old copies of BN-Inception have it.
+    """
+    if tuple(value.shape) == (1, *shape) and len(shape) == 1:
+        return value[0]
     if _trim(value.shape) == _trim(shape):
         return value.reshape(shape)
     if len(shape) != 5:
@@ -158,6 +163,12 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     if value.dim() == 5 and tuple(value.shape) == (*shape[:2], 1, *shape[3:]):
         return value.expand(shape) / shape[2]
     return None
+
+
+def _alike(found: Iterable[int], wanted: tuple[int, ...]) -> bool:
+    """Whether two shapes mean the same numbers: trailing ones aside, and a vector as a row."""
+    row = len(wanted) == 1 and tuple(found) == (1, *wanted)
+    return row or _trim(found) == _trim(wanted)
 
 
 def _trim(shape: Iterable[int]) -> tuple[int, ...]:

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
-from marey.zoo.published import mtv, mutualnet, mvit, r2plus1d, resnet3d, rev_mvit, slowfast, x3d
+from marey.zoo.published import (
+    mtv,
+    mutualnet,
+    mvit,
+    r2plus1d,
+    resnet3d,
+    rev_mvit,
+    slowfast,
+    stm,
+    tea,
+    tsm,
+    tsn,
+    x3d,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +41,10 @@ FAMILIES: tuple[Family, ...] = (
     mtv.FAMILY,
     x3d.FAMILY,
     rev_mvit.FAMILY,
+    tsn.FAMILY,
+    tsm.FAMILY,
+    stm.FAMILY,
+    tea.FAMILY,
 )
 
 
@@ -94,12 +111,16 @@ def config_of(name: str, **fields: Any) -> Any:
 def spec_of(name: str, config: Any = None) -> ClipSpec:
     """How pixels become input of a variant, following its configuration's ``frames`` and ``crop``.
 
-    Where the configuration has a ``stride``, so does the clip. Another crop scales the published
-    test crop, short side and jitter range with it.
+    Where the configuration has a ``stride``, so does the clip; another ``modality`` brings the
+    means of its own, where the card has them. Another crop scales the published test crop, short
+    side and jitter range with it.
     """
     spec = card(name).spec
     published = config_of(name)
     config = published if config is None else config
+    modality = getattr(config, "modality", spec.modality)
+    if modality != spec.modality:
+        spec = replace(spec, modality=modality, **card(name).modalities.get(modality, {}))
     for field in ("frames", "stride"):
         value = getattr(config, field, None)
         if value is not None and value != getattr(published, field):

@@ -49,7 +49,8 @@ from marey.zoo.registry import (
     split_name,
 )
 
-TORCHVISION = "layer1.0.conv1.weight"  # of an image ResNet: a start, not a network of ours
+# Of an image ResNet and of BN-Inception: a start, not a network of ours.
+IMAGE_NETWORKS = ("layer1.0.conv1.weight", "inception_3a_1x1.weight")
 
 
 def load(
@@ -91,13 +92,20 @@ def _start(name: str | None, state: State, fields: Mapping[str, Any]) -> Any:
     """What begins the named network from weights of a related one; None where they are its own."""
     if name is None:
         return None
-    if TORCHVISION in tidy(state):
+    if _is_image(name, tidy(state)):
         return inflate
     family = family_of(name)
     if not family.start:
         return None
     module = import_module(family.start)
     return module.inflate if module.starts(tidy(state), config_of(name, **fields)) else None
+
+
+def _is_image(name: str, state: State) -> bool:
+    """Whether a state is an image network, with nothing in it that only a network of ours has."""
+    if not any(tensor in state for tensor in IMAGE_NETWORKS):
+        return False
+    return not any(mark in state for mark in family_of(name).marks)
 
 
 def _started(

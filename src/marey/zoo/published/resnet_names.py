@@ -19,6 +19,10 @@ ATTENTION = re.compile(r"(trunk|slow)\.res(\d)\.nonlocals\.(\d+)\.(theta|phi|g|o
 STEM = re.compile(r"(trunk|slow|fast)\.stem\.(conv|norm)\.(\w+)")
 LATERAL = re.compile(r"laterals\.(\d)\.(conv|norm)\.(\w+)")
 HEAD = re.compile(r"head\.projection\.(\w+)")
+IMAGE = re.compile(
+    r"(?:trunk|slow)\.res(\d)\.blocks\.(\d+)\.(?:block\.)?(a|b|c|shortcut|convs)\.(?:(\d)\.)?"
+    r"(conv|norm)\.(\w+)"
+)
 SUFFIX = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}
 
 
@@ -91,6 +95,26 @@ def caffe2(name: str, config: Any) -> str | None:
     if found := HEAD.fullmatch(name):
         return f"pred_{found.group(1)[0]}"
     raise _unnamed(name, "caffe2")
+
+
+def torchvision(name: str) -> str | None:
+    """The tensor of an image ResNet (or Res2Net) that one of ours is, or None.
+
+    ``trunk.res2.blocks.0.a.conv.weight`` -> ``layer1.0.conv1.weight``.
+    """
+    if found := IMAGE.fullmatch(name):
+        stage, block, part, at, kind, leaf = found.groups()
+        if part == "shortcut":
+            layer = f"downsample.{int(kind == 'norm')}"
+        elif part == "convs":
+            layer = f"{'bns' if kind == 'norm' else 'convs'}.{at}"
+        else:
+            layer = f"{'bn' if kind == 'norm' else 'conv'}{'abc'.index(part) + 1}"
+        return f"layer{int(stage) - 1}.{block}.{layer}.{leaf}"
+    if found := STEM.fullmatch(name):
+        trunk, kind, leaf = found.groups()
+        return None if trunk == "fast" else f"{'bn' if kind == 'norm' else 'conv'}1.{leaf}"
+    return None
 
 
 def _pathway(trunk: str) -> int:

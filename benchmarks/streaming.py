@@ -1,0 +1,61 @@
+"""Streaming TSM: does it keep up with a camera? Latency of every frame, one after another.
+
+    python benchmarks/streaming.py                              ResNet-18 at 224, two threads
+    python benchmarks/streaming.py --model tsm_online_r50_8f --frames 60
+
+The network sees each frame once (`step`), with what it kept of the last one. Beside it stands what
+the same network costs when a whole clip is run again for every frame. Weights are random: only time
+is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+
+from marey import zoo
+
+CAMERA = 30.0  # frames per second
+
+
+def main() -> None:
+    """Print the latencies, and whether a camera is kept up with."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="tsm_online_r18_8f")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--frames", type=int, default=150)
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    network: Any = zoo.build(chosen.model).eval()
+    stream = torch.randn(chosen.frames, 1, 3, chosen.size, chosen.size)
+    state, spent = None, []
+    with torch.inference_mode():
+        _, state = network.step(stream[0])
+        for frame in stream:
+            start = time.perf_counter()
+            _, state = network.step(frame, state)
+            spent.append(time.perf_counter() - start)
+        clip = stream[: network.config.frames].movedim(0, 2)  # (1, 3, T, H, W)
+        network(clip)
+        whole = []
+        for _ in range(3):
+            start = time.perf_counter()
+            network(clip)
+            whole.append(time.perf_counter() - start)
+    milliseconds = torch.tensor(spent) * 1000
+    middle, slow = (milliseconds.quantile(q).item() for q in (0.5, 0.95))
+    rate = 1000 / middle
+    most, again = milliseconds.max().item(), 1000 * sorted(whole)[1]
+    print(f"{chosen.model}, {chosen.size} px, {chosen.threads} threads, {chosen.frames} frames")
+    print(f"per frame      {middle:6.1f} ms median, {slow:.1f} at 95 %, {most:.1f} at most")
+    print(f"frames/s       {rate:6.1f} (a camera gives {CAMERA:.0f})")
+    print(f"a whole clip   {again:6.1f} ms, if it were run again for every frame")
+    print("keeps up" if rate >= CAMERA else "does not keep up")
+
+
+if __name__ == "__main__":
+    main()
