@@ -4,10 +4,11 @@
     python benchmarks/models.py slow_r50_8x8 's3d*' --threads 2 --repeats 7
 
 Ours and the peer hold the same weights, and their outputs are compared before anything is timed:
-`gap` is the largest difference in units of the outputs' spread. Then ours and the peer take turns,
-call by call, and medians are printed in milliseconds per clip. `last` is the same network with
-channels last in memory; `peer/ours` above 1 means that ours is faster. A step is forward, backward
-and an update by SGD with momentum.
+`gap` is the largest difference in units of the outputs' spread. A row with a budget has another
+network for its peer; it says what share of the peer's time per multiply-add ours takes. Then ours
+and the peer take turns, call by call, and medians are printed in milliseconds per clip. `last` is
+the same network with channels last in memory; `peer/ours` above 1 means that ours is faster. A step
+is forward, backward and an update by SGD with momentum.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def contenders(row: Row, chosen: argparse.Namespace) -> tuple[Any, nn.Module, Te
     ours: Any = zoo.build(row.ours, **row.fields)
     lively(ours)
     peer = row.make()
-    peer.load_state_dict(dict(row.state(ours)), strict=True)
+    if not row.budget:
+        peer.load_state_dict(dict(row.state(ours)), strict=True)
     size = chosen.size or row.crop or ours.spec.size
     frames = row.frames or ours.spec.frames
     clip = torch.randn(chosen.batch, row.channels, frames, size, size, device=DEVICE)
@@ -118,10 +120,10 @@ def contenders(row: Row, chosen: argparse.Namespace) -> tuple[Any, nn.Module, Te
 def lines(row: Row, chosen: argparse.Namespace) -> Iterator[str]:
     """The printed lines of a row. Raises ValueError when the two networks do not agree."""
     ours, peer, clip, given = contenders(row, chosen)
-    gap = gap_between(ours, peer, clip, given)
-    if not gap < TOLERANCE:
+    gap = float("nan") if row.budget else gap_between(ours, peer, clip, given)
+    if gap >= TOLERANCE:
         raise ValueError(f"outputs differ by {gap:.1e} of their spread, more than {TOLERANCE:g}")
-    cost = measure(ours, tuple(clip[:1].shape)).multiply_adds / 1e9
+    cost, theirs = (measure(n, tuple(clip[:1].shape)).multiply_adds / 1e9 for n in (ours, peer))
     fed = [(ours, clip), (peer, given)]
     if not chosen.no_last:
         fed += [(channels_last(ours), clip), (channels_last(peer), given)]
@@ -134,6 +136,9 @@ def lines(row: Row, chosen: argparse.Namespace) -> Iterator[str]:
             title = f"{row.ours} | {row.peer}"
             pairs = zip(times[::2], times[1::2], strict=True)
             timed = "".join(f"{a:>9.1f}{b:>9.1f}{b / a:>11.2f}" for a, b in pairs)
+            if row.budget:
+                share = times[0] / times[1] * theirs / cost
+                timed += f"  {share:.2f} of the peer's time per multiply-add, at most {row.budget}"
             yield f"{title:<52}{cost:>7.1f}{gap:>9.0e}{dtype:>9}{name:>6}{timed}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marey.zoo.inflation import torchvision_name
+from marey.zoo.published.resnet_names import torchvision as torchvision_name
 from marey.zoo.weights import published_state
 
 State = Mapping[str, Tensor]
@@ -27,17 +27,20 @@ class Row:
 
     ``feed`` turns our network and clip (B, 3, T, H, W) into the input of the peer. ``crop`` and
     ``frames`` of 0 are those our variant was published with; ``fields`` change its configuration.
+    With a ``budget`` the peer is another network: ours may take so many times what the peer would
+    take for as many multiply-adds.
     """
 
     ours: str
     peer: str
     make: Callable[[], nn.Module]
-    layout: str | Callable[[Any], State]
+    layout: str | Callable[[Any], State] = ""
     feed: Callable[[Any, Tensor], Any] = lambda network, clip: clip
     crop: int = 0
     frames: int = 0
     channels: int = 3
     fields: Mapping[str, Any] = field(default_factory=dict)
+    budget: float = 0.0
 
     def state(self, network: Any) -> State:
         """Our tensors under the peer's names."""
@@ -104,6 +107,10 @@ ROWS = (
     Row("slow_r50_8x8", "pytorchvideo slow_r50", hub("slow_r50"), "pytorchvideo"),
     Row("slowfast_r50_8x8", "pytorchvideo slowfast_r50", hub("slowfast_r50"), "pytorchvideo", pair),
     Row("c2d_nopool_r50_8x8", "torchvision resnet50", resnet50, image_resnet),
+    Row("tsn_r50_8seg", "torchvision resnet50", resnet50, image_resnet),
+    Row("tsm_r50_8f", "torchvision resnet50", resnet50, budget=1.15),
+    Row("stm_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
+    Row("tea_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
 )
 
 

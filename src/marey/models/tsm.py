@@ -87,19 +87,17 @@ class Shift(NamedTuple):
 
         Under ``past`` the first are of the last frame. Outside the clip all is zero.
         """
-        x = x.unflatten(0, (-1, frames))  # (B, T, C, H, W)
-        some = x.shape[2] // self.share
-        if self.direction == "past":
-            parts = [_later(x[:, :-1, :some]), x[:, :, some:]]
-        else:
-            ahead = F.pad(x[:, 1:, :some], (0, 0, 0, 0, 0, 0, 0, 1))
-            parts = [ahead, _later(x[:, :-1, some : 2 * some]), x[:, :, 2 * some :]]
-        return torch.cat(parts, dim=2).flatten(0, 1)
-
-
-def _later(x: Tensor) -> Tensor:
-    """A frame of zeros in front: (B, T, C, H, W) -> T + 1."""
-    return F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0))
+        moved = x.clone()  # keeps the memory format; joining shifted parts takes ten times as long
+        clip, to = x.unflatten(0, (-1, frames)), moved.unflatten(0, (-1, frames))  # (B, T, C, H, W)
+        some = x.shape[1] // self.share
+        back = slice(0, some)
+        if self.direction == "both":
+            to[:, :-1, :some] = clip[:, 1:, :some]
+            to[:, -1:, :some] = 0
+            back = slice(some, 2 * some)
+        to[:, 1:, back] = clip[:, :-1, back]
+        to[:, :1, back] = 0
+        return moved
 
 
 class Shifting(Block2d):
