@@ -40,10 +40,15 @@ class System:
     prefixes: tuple[str, ...]
     original: bool = False
 
+    def reach(self, name: str) -> int:
+        """How many letters of a variant's name the longest fitting prefix covers."""
+        if name.endswith("_caffe2") != self.original:
+            return 0
+        return max((len(p) for p in self.prefixes if name.startswith(p)), default=0)
+
     def holds(self, name: str) -> bool:
-        """Whether a variant stands in this card."""
-        named = any(name.startswith(prefix) for prefix in self.prefixes)
-        return named and name.endswith("_caffe2") == self.original
+        """Whether a variant stands in this card: no other knows more of its name."""
+        return 0 < self.reach(name) == max(system.reach(name) for system in SYSTEMS)
 
 
 SYSTEMS = (
@@ -129,6 +134,23 @@ SYSTEMS = (
         "stage, so that memory does not grow with depth. `rev_vit` rows are plain "
         "transformers on patches of 16 pixels.",
         ("rev_",),
+    ),
+    System(
+        "ir-CSN and ip-CSN",
+        "Residual networks in which no convolution both mixes channels and looks around: 1x1x1 for "
+        "channels, depth-wise 3x3x3 for neighbours. `ir` has only the depth-wise one in the middle "
+        "of a block, `ip` keeps a 1x1x1 before it. Read from VMZ's and mmaction2's files.",
+        ("ircsn_", "ipcsn_"),
+    ),
+    System(
+        "STS",
+        "Networks trained on single images first. In fine-tuning the first half of every "
+        "convolution over time stays a picture filter, whose taps look along rows and columns of a "
+        "frame; the other half looks along time. Tensors are those of the plain network, so a file "
+        "without a name is taken for the plain one, with a note: name the STS variant. "
+        "`marey.models.sts.split` puts it into other networks. `slowfast_*_mm` are mmaction2's "
+        "SlowFast networks, plain. Accuracies are top-1 after 50 and 100 epochs.",
+        ("sts_", "slowfast_r50_4x16_mm", "slowfast_r50_8x8_mm"),
     ),
     System(
         "C2D and I3D of the non-local paper",

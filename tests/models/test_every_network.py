@@ -61,6 +61,13 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "tsm_online_r18_8f": (FRAMES, (2, 3, 8, 48, 48)),
     "stm_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
     "tea_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
+    "ircsn_r50": (RESNET, (2, 3, 8, 64, 64)),
+    "ipcsn_r152": (RESNET, (2, 3, 8, 64, 64)),
+    "sts_slow_r50_8x8": (RESNET, (2, 3, 4, 64, 64)),
+    "sts_ircsn_r50": (RESNET, (2, 3, 4, 64, 64)),
+    "sts_slowfast_r50_4x16": ({**RESNET, "width": 32}, (2, 3, 16, 64, 64)),
+    "sts_x3d_s": ({**X3D, "frames": 4, "crop": 64}, (2, 3, 4, 64, 64)),
+    "sts_r2plus1d_34": (RESNET, (2, 3, 4, 64, 64)),
 }
 VIEWS = (
     {"width": 12, "heads": 3, "hidden": 24, "depth": 2, "tubelet": (4, 8, 8)},

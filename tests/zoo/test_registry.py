@@ -32,6 +32,8 @@ def test_names_by_pattern() -> None:
         "slowfast_r50_4x16",
         "slowfast_r50_8x8",
         "slowfast_r50_16x8",
+        "slowfast_r50_4x16_mm",
+        "slowfast_r50_8x8_mm",
     ]
     assert zoo.list_models("nothing*") == []
     required = {

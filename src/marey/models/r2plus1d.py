@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -219,7 +219,7 @@ class Block(nn.Module):
         shared = middle_width(width_in, width_mid) if config.mid == "block" else 0
 
         def unit(width_in: int, width: int, stride: Triple = (1, 1, 1)) -> Unit:
-            conv = _kernel(config, kind, width_in, width, stride, shared)
+            conv = self.kernel(config, kind, width_in, width, stride, shared)
             return Unit(conv, width, eps=config.eps)
 
         def point(width_in: int, width: int) -> Unit:
@@ -245,11 +245,24 @@ class Block(nn.Module):
             branch = self.c(F.relu(branch, inplace=True))
         return F.relu(branch + (self.shortcut(x) if self.projects else x), inplace=True)
 
+    @staticmethod
+    def kernel(
+        config: Any, kind: ConvKind, width_in: int, width: int, stride: Triple, shared: int
+    ) -> nn.Module:
+        """What stands for a 3x3x3 convolution; ``shared`` is the block's middle width, or 0."""
+        if kind != "2+1d":
+            return _conv(width_in, width, (3 if kind == "3d" else 1, 3, 3), stride)
+        first = config.mid == "width"
+        mid = width if first else shared or middle_width(width_in, width)
+        return SplitConv(
+            width_in, mid, width, (3, 3, 3), stride=stride, eps=config.eps, time_first=first
+        )
+
 
 class Stage(nn.Module):
     """Blocks of one resolution; the first carries the stride, in time only where it sees time."""
 
-    def __init__(self, config: R2Plus1dConfig, at: int, width_in: int) -> None:
+    def __init__(self, config: R2Plus1dConfig, at: int, width_in: int, block: type[Block]) -> None:
         super().__init__()
         kind = config.convs[at + 1]
         side = 2 if at > 0 or config.entry == "stride" else 1
@@ -257,7 +270,7 @@ class Stage(nn.Module):
         mid = config.width * 2**at
         self.width = mid * EXPANSION[config.block]
         self.blocks = nn.ModuleList(
-            Block(
+            block(
                 config,
                 kind,
                 self.width if i else width_in,
@@ -276,6 +289,8 @@ class Stage(nn.Module):
 class R2Plus1d(ClipClassifier):
     """(B, C, T, H, W) -> (B, K) logits; C is 3, or 2 for flow. Time of any length is averaged."""
 
+    block = Block
+
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
         _check(config)
@@ -283,7 +298,7 @@ class R2Plus1d(ClipClassifier):
         self.stem = Stem(config)
         width = config.width
         for at in range(4):
-            stage = Stage(config, at, width)
+            stage = Stage(config, at, width, self.block)
             self.add_module(f"res{at + 2}", stage)
             width = stage.width
         self.widths = (width,)
@@ -323,19 +338,6 @@ def _conv(
     time, high, wide = kernel
     padding = (time // 2 if pad_time else 0, high // 2, wide // 2)
     return nn.Conv3d(width_in, width, kernel, stride=stride, padding=padding, bias=False)
-
-
-def _kernel(
-    config: R2Plus1dConfig, kind: ConvKind, width_in: int, width: int, stride: Triple, shared: int
-) -> nn.Module:
-    """What stands for a 3x3x3 convolution; ``shared`` is the block's middle width, or 0."""
-    if kind != "2+1d":
-        return _conv(width_in, width, (3 if kind == "3d" else 1, 3, 3), stride)
-    time_first = config.mid == "width"
-    mid = width if time_first else shared or middle_width(width_in, width)
-    return SplitConv(
-        width_in, mid, width, (3, 3, 3), stride=stride, eps=config.eps, time_first=time_first
-    )
 
 
 def _projection(

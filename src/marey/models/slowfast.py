@@ -172,8 +172,12 @@ class SlowFast(ClipClassifier):
             slow, fast = step(slow), quick(fast)
             maps.append((slow, fast))
             if i < len(self.laterals):
-                slow = self.joined(slow, F.relu(self.laterals[i](fast), inplace=True))
+                slow = self.joined(slow, self.lateral(i, fast))
         return maps
+
+    def lateral(self, at: int, fast: Tensor) -> Tensor:
+        """What the fast pathway offers after its step ``at``."""
+        return F.relu(self.laterals[at](fast), inplace=True)
 
     def joined(self, slow: Tensor, lateral: Tensor) -> Tensor:
         """The slow map with the channels that the fast pathway offers."""

@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from marey.models.mtv import resized
 from marey.zoo.files import as_tensors, read_state
-from marey.zoo.names import COUNT, fit, tidy
+from marey.zoo.names import COUNT, fit, published_names, tidy
 from marey.zoo.published import mtv_names
 from marey.zoo.published.frame_names import image_name
 from marey.zoo.published.resnet_names import caffe2, pyslowfast
+from marey.zoo.registry import family_of
 
 FIRST = ("conv1.weight", "conv1_7x7_s2.weight")  # the kernel that reads colours
+Taps = Literal["mean", "middle", "thirds"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,22 @@ class Inflation:
 
 
 @torch.no_grad()
-def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
+def inflate(model: nn.Module, state2d: Mapping[str, Any], *, taps: Taps = "mean") -> Inflation:
     """Fill a C2D, I3D, Slow or SlowFast from an ImageNet ResNet, of the same depth.
 
-    The image network may have the tensor names of torchvision, PySlowFast or Caffe2. Every kernel
-    is repeated along T and divided by T, so that a still clip gives what the image gave. SlowFast
-    fills its slow pathway; its convolutions that take in the fast maps, non-local blocks and every
-    classifier keep their start. Raises ValueError when nothing fits, or a kernel that should fit
-    has another shape.
+    The image network may have the tensor names of torchvision (timm's are the same), PySlowFast or
+    Caffe2. ``taps`` says what becomes of a kernel along T: ``mean`` repeats it and divides by T,
+    so that a still clip gives what the image gave; ``middle`` puts it into the middle and zeros
+    around; ``thirds`` gives each of three frames 1/9, 1/3 and 1/9 of it. SlowFast fills its slow
+    pathway; its convolutions that take in the fast maps, non-local blocks and every classifier keep
+    their start. A network of the zoo may also be filled from the same network trained on images:
+    its kernels stay as they are, or are made anew from their middle tap.
+    Raises ValueError when nothing fits, or a kernel that should fit has another shape.
+    Source of ``thirds``: the code of X. Li et al., "In Defense of Image Pre-Training for
+    Spatiotemporal Recognition", ECCV 2022.
     """
+    if taps not in get_args(Taps):
+        raise ValueError(f"taps is {taps!r}; choose one of {', '.join(get_args(Taps))}")
     source = tidy(as_tensors(state2d))
     own = model.state_dict()
     body = [name for name in own if image_name(name) is not None]
@@ -51,13 +60,14 @@ def inflate(model: nn.Module, state2d: Mapping[str, Any]) -> Inflation:
         partial(caffe2, config=None),
     )
     tables = [{name: _named(rule, name) for name in body} for rule in rules]
+    tables += _own_tables(model, own)
     table = max(tables, key=lambda names: len(set(names.values()) & set(source)))
     filled: dict[str, Tensor] = {}
     unfit = []
     for name, theirs in table.items():
         if theirs is None or theirs not in source:
             continue
-        fitted = fit(source[theirs], tuple(own[name].shape))
+        fitted = _spread(source[theirs], tuple(own[name].shape), taps)
         if fitted is None and theirs in FIRST:
             fitted = across_modalities(source[theirs], own[name].shape)
         if fitted is not None:
@@ -133,6 +143,37 @@ def _named(rule: Callable[[str], str | None], name: str) -> str | None:
         return rule(name)
     except ValueError:
         return None
+
+
+def _own_tables(model: nn.Module, own: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Names of all but the classifier in the published layouts of a network of the zoo."""
+    if not hasattr(model, "variant"):
+        return []
+    family = family_of(model.variant)  # type: ignore[arg-type]
+    found: list[dict[str, str | None]] = []
+    for layout in family.layouts:
+        try:
+            names = published_names(family, layout, own, model.config)
+        except ValueError:
+            continue
+        found.append({n: t for n, t in names.items() if not n.startswith("head.projection.")})
+    return found
+
+
+def _spread(value: Tensor, shape: tuple[int, ...], taps: Taps) -> Tensor | None:
+    """``value`` in ``shape`` or None, a kernel over time filled as ``taps`` says."""
+    fitted = fit(value, shape)
+    frames = shape[2] if len(shape) == 5 else 1
+    if fitted is None or frames == 1 or taps == "mean" or (taps == "thirds" and frames != 3):
+        return fitted
+    trained = value.dim() == 5 and value.shape[2] == frames  # a video network's, on images
+    middle = fitted[:, :, frames // 2] if trained else fitted.sum(dim=2)
+    shares = [0.0] * frames
+    if taps == "thirds":
+        shares = [1 / 9, 1 / 3, 1 / 9]
+    else:
+        shares[frames // 2] = 1.0
+    return torch.stack([middle * share for share in shares], dim=2)
 
 
 def _joins(name: str, model: nn.Module) -> bool:

@@ -31,6 +31,8 @@ def tidy(state: Mapping[str, Tensor]) -> State:
     for prefix in WRAPPERS * 2:
         if tidied and all(name.startswith(prefix) for name in tidied):
             tidied = {name.removeprefix(prefix): value for name, value in tidied.items()}
+    if any(name.startswith("get_feature.") for name in tidied):
+        tidied = {_image_trained(name, tidied): value for name, value in tidied.items()}
     tidied = {COUNTED.sub(r"\1#\2", name): value for name, value in tidied.items()}
     if any(".split_bn." in name for name in tidied):
         tidied = {
@@ -39,6 +41,18 @@ def tidy(state: Mapping[str, Tensor]) -> State:
             if ".split_bn." not in name
         }
     return tidied
+
+
+def _image_trained(name: str, state: Mapping[str, Tensor]) -> str:
+    """The video form of a name in the ImageNet files of the STS authors."""
+    for theirs, video in (
+        ("get_feature.", "backbone."),
+        ("classifier.", "cls_head.fc2." if "fc1.weight" in state else "cls_head.fc_cls."),
+        ("fc1.", "cls_head.fc1."),
+    ):
+        if name.startswith(theirs):
+            return video + name.removeprefix(theirs)
+    return name
 
 
 def published_names(

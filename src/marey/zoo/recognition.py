@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -42,13 +43,13 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     for variant in list_models():
         fields = tuple(told_by(variant, tensors).items())
         for layout in own_layouts(variant):
-            if _head_name(variant, layout, fields) not in tensors:
+            given = read(variant, layout)
+            if _head_name(variant, layout, fields) not in given:
                 continue
             signature = _signature(variant, layout, fields)
             if signature is None:
                 continue
             names, shapes = signature
-            given = read(variant, layout)
             classes = classes_in(given, names)
             if classes and shapes_match(given, names, with_classes(shapes, classes)):
                 published = config_of(variant).num_classes
@@ -105,10 +106,21 @@ def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
 
     Raises ValueError for several, naming them, and for none, naming the nearest.
     """
-    variants = list(dict.fromkeys(variant for variant, _ in recognise(state)))
+    found = recognise(state)
+    variants = list(dict.fromkeys(variant for variant, _ in found))
     if len(variants) > 1:
         variants = _as_configured(variants, header) or variants
-    variants = [name for name in variants if card(name).twin not in variants]
+    for name in [name for name in variants if card(name).twin in variants]:
+        plain = card(name).twin
+        variants.remove(name)
+        if {layout for v, layout in found if v == name} & {
+            layout for v, layout in found if v == plain
+        }:
+            warnings.warn(
+                f"{where} has the tensors of {plain} and of {name}: taken for {plain}; "
+                f"name the other to get it",
+                stacklevel=3,
+            )
     if len(variants) == 1:
         return variants[0]
     if variants:

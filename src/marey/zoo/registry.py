@@ -15,6 +15,7 @@ from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
 from marey.zoo.published import (
+    csn,
     mtv,
     mutualnet,
     mvit,
@@ -23,6 +24,7 @@ from marey.zoo.published import (
     rev_mvit,
     slowfast,
     stm,
+    sts,
     tea,
     tsm,
     tsn,
@@ -45,6 +47,8 @@ FAMILIES: tuple[Family, ...] = (
     tsm.FAMILY,
     stm.FAMILY,
     tea.FAMILY,
+    csn.FAMILY,
+    sts.FAMILY,
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from marey.choices import Claim
 from marey.types import ClipSpec
 from marey.zoo.cards import Card, Family, WeightsFile
-from marey.zoo.published.resnet_names import LAYOUTS
+from marey.zoo.published.resnet_names import LAYOUTS, mmaction2
 
 SLOWFAST_ZOO = "facebookresearch/SlowFast MODEL_ZOO.md"
 PTV_ZOO = "facebookresearch/pytorchvideo docs/source/model_zoo.md"
@@ -219,7 +219,7 @@ FAMILY = Family(
     module="marey.models.resnet3d",
     network="ResNet3d",
     cards=CARDS,
-    layouts=LAYOUTS,
+    layouts={**LAYOUTS, "mmaction2": mmaction2},
     shapeless=(
         *("num_classes", "dropout", "frames", "crop", "pool", "dilation"),
         *("time_strides", "pool_padding", "nonlocal_pool", "nonlocal_groups"),

@@ -23,6 +23,7 @@ IMAGE = re.compile(
     r"(?:trunk|slow)\.res(\d)\.blocks\.(\d+)\.(?:block\.)?(a|b|c|shortcut|convs)\.(?:(\d)\.)?"
     r"(conv|norm)\.(\w+)"
 )
+SLOW = ((1,), (1,), (1,), (3,), (3,))  # time kernels of Slow
 SUFFIX = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}
 
 
@@ -115,6 +116,38 @@ def torchvision(name: str) -> str | None:
         trunk, kind, leaf = found.groups()
         return None if trunk == "fast" else f"{'bn' if kind == 'norm' else 'conv'}1.{leaf}"
     return None
+
+
+def mmaction2(name: str, config: Any) -> str | None:
+    """Names of mmaction2's ResNet3dSlowOnly and ResNet3dSlowFast, whose laterals have no norm.
+
+    Its other networks of these names stride elsewhere, and are not ours.
+    """
+    if getattr(config, "kernels", SLOW) != SLOW or getattr(config, "block", "") == "basic":
+        raise _unnamed(f"kernels {config.kernels} in {config.block} blocks", "mmaction2")
+    if getattr(config, "time_strides", (1, 1, 1)) != (1, 1, 1):
+        raise _unnamed(f"time_strides {config.time_strides}", "mmaction2")
+    if found := BLOCK.fullmatch(name):
+        trunk, stage, block, part, kind, leaf = found.groups()
+        layer = "downsample" if part == "shortcut" else f"conv{'abc'.index(part) + 1}"
+        place = f"{_path(trunk)}layer{int(stage) - 1}.{block}.{layer}"
+        return f"{place}.{'bn' if kind == 'norm' else 'conv'}.{leaf}"
+    if found := STEM.fullmatch(name):
+        _check(name, "mmaction2", config)
+        trunk, kind, leaf = found.groups()
+        return f"{_path(trunk)}conv1.{'bn' if kind == 'norm' else 'conv'}.{leaf}"
+    found = LATERAL.fullmatch(name)
+    if found and found.group(2) == "conv":
+        at, _, leaf = found.groups()
+        layer = f"layer{at}" if int(at) else "conv1"
+        return f"{_path('slow')}{layer}_lateral.conv.{leaf}"
+    if found := HEAD.fullmatch(name):
+        return f"cls_head.fc_cls.{found.group(1)}"
+    raise _unnamed(name, "mmaction2")
+
+
+def _path(trunk: str) -> str:
+    return "backbone." if trunk == "trunk" else f"backbone.{trunk}_path."
 
 
 def _pathway(trunk: str) -> int:

@@ -22,14 +22,14 @@ CENTRE, THIRTY = "10x1 views, centre crop of the training size", "10x3 views"
 
 BLOCK = re.compile(r"res(\d)\.blocks\.(\d+)\.(a|b|c|shortcut)\.(conv|norm)\.(\w+)")
 SQUEEZE = re.compile(r"res(\d)\.blocks\.(\d+)\.squeeze\.(reduce|excite)\.(\w+)")
-OTHERS = {  # ours: PySlowFast's, pytorchvideo's, which swaps the names of the stem's convolutions
-    "stem.space": ("s1.pathway0_stem.conv_xy", "blocks.0.conv.conv_t"),
-    "stem.time.conv": ("s1.pathway0_stem.conv", "blocks.0.conv.conv_xy"),
-    "stem.time.norm": ("s1.pathway0_stem.bn", "blocks.0.norm"),
-    "head.inner.conv": ("head.conv_5", "blocks.5.pool.pre_conv"),
-    "head.inner.norm": ("head.conv_5_bn", "blocks.5.pool.pre_norm"),
-    "head.hidden": ("head.lin_5", "blocks.5.pool.post_conv"),
-    "head.projection": ("head.projection", "blocks.5.proj"),
+OTHERS = {  # ours: PySlowFast's, pytorchvideo's (which swaps the stem's names), mmaction2's
+    "stem.space": ("s1.pathway0_stem.conv_xy", "blocks.0.conv.conv_t", "backbone.conv1_s.conv"),
+    "stem.time.conv": ("s1.pathway0_stem.conv", "blocks.0.conv.conv_xy", "backbone.conv1_t.conv"),
+    "stem.time.norm": ("s1.pathway0_stem.bn", "blocks.0.norm", "backbone.conv1_t.bn"),
+    "head.inner.conv": ("head.conv_5", "blocks.5.pool.pre_conv", "backbone.conv5.conv"),
+    "head.inner.norm": ("head.conv_5_bn", "blocks.5.pool.pre_norm", "backbone.conv5.bn"),
+    "head.hidden": ("head.lin_5", "blocks.5.pool.post_conv", "cls_head.fc1"),
+    "head.projection": ("head.projection", "blocks.5.proj", "cls_head.fc2"),
 }
 
 
@@ -67,6 +67,31 @@ def pytorchvideo(name: str, config: Any) -> str | None:
     return f"{OTHERS[module][1]}.{leaf}"
 
 
+def mmaction2(name: str, config: Any) -> str | None:
+    """Names of mmaction2's X3D and its head."""
+    if config.shortcut_norms != "all":
+        raise ValueError(
+            "mmaction2's X3D norms every shortcut; keep this network in the marey layout"
+        )
+    if found := BLOCK.fullmatch(name):
+        stage, block, part, kind, leaf = found.groups()
+        layer = "downsample" if part == "shortcut" else f"conv{'abc'.index(part) + 1}"
+        place = f"backbone.layer{int(stage) - 1}.{block}.{layer}"
+        return f"{place}.{'bn' if kind == 'norm' else 'conv'}.{leaf}"
+    if found := SQUEEZE.fullmatch(name):
+        stage, block, part, leaf = found.groups()
+        at = f"se_module.fc{1 + (part == 'excite')}"
+        return f"backbone.layer{int(stage) - 1}.{block}.{at}.{leaf}"
+    module, _, leaf = name.rpartition(".")
+    return f"{OTHERS[module][2]}.{leaf}"
+
+
+def as_linear(state: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """mmaction2's form: the hidden layer before the classifier is a matrix there."""
+    hidden = "cls_head.fc1.weight"
+    return {n: value.flatten(1) if n == hidden else value for n, value in state.items()}
+
+
 def told(state: Mapping[str, Any]) -> dict[str, Any]:
     """Weights in pytorchvideo's names make a network without the norm that they lack."""
     shortcut = "blocks.1.res_blocks.0.branch1_"
@@ -87,7 +112,8 @@ def with_norms(state: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return whole
 
 
-LAYOUTS = {"pyslowfast": pyslowfast, "pytorchvideo": pytorchvideo}
+LAYOUTS = {"pyslowfast": pyslowfast, "pytorchvideo": pytorchvideo, "mmaction2": mmaction2}
+LINEAR = Form(read=dict, write=as_linear)
 
 
 def spec(frames: int, stride: int, crop: int, test: int, longest: int) -> ClipSpec:
@@ -165,5 +191,5 @@ FAMILY = Family(
     layouts=LAYOUTS,
     shapeless=("num_classes", "dropout", "frames", "stride", "crop", "pool"),
     told=told,
-    forms={"pyslowfast": Form(read=dict, write=with_norms)},
+    forms={"pyslowfast": Form(read=dict, write=with_norms), "mmaction2": LINEAR},
 )
