@@ -14,6 +14,7 @@ _HOMES = {
     "Recipe": "marey.recipe",
     "build": "marey.zoo",
     "evaluate": "marey.verbs",
+    "expand": "marey.verbs",
     "list_models": "marey.zoo",
     "load": "marey.zoo",
     "open_video": "marey.video",

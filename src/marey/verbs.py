@@ -1,4 +1,4 @@
-"""The public verbs over a recipe: ``marey.train`` and ``marey.evaluate``.
+"""The public verbs over a recipe: ``marey.train``, ``marey.evaluate`` and ``marey.expand``.
 
 Both compose values (a recipe, a data set, weights) and hand them to the engine; the command line
 prints what they return. ``evaluate`` takes ten arguments, above the cap: each is a switch of the
@@ -8,17 +8,21 @@ command line.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marey.config import override
-from marey.recipe import Recipe, differences
+from marey.config import override, read_mapping, to_plain, write_json
+from marey.recipe import Origin, Recipe, differences
 
 if TYPE_CHECKING:
     from marey.data.table import ItemTable
+    from marey.engine.candidates import CostKind, Space
     from marey.engine.evaluate import Evaluation
+    from marey.engine.expand import Expansion, Plan
     from marey.engine.train import TrainResult
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -181,3 +185,86 @@ def match_classes(model: Any, items: ItemTable) -> ItemTable:
             "carry no names: evaluate on the data set they were trained on, or fine-tune first"
         )
     return items
+
+
+def expand(
+    data: str | Path | Recipe,
+    plan: Plan,
+    *,
+    cost: CostKind = "macs",
+    model: str = "x2d",
+    out: str | Path | None = None,
+    jobs: int = 1,
+    repeats: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Grow a small network on your data until ``plan.budget`` is spent; the same call continues.
+
+    Candidates are trained by the recipe given as ``data``, or by ``scratch`` for ``model``: once
+    each, in one of ``jobs`` processes, with ``repeats`` seeds. Answers plain data: the search
+    (``expansion``) and the ``recipe`` it ends with; both stand in ``out`` too, with report.html.
+    ``progress`` hears lines of text, and this answer after every step. Raises ValueError for a
+    network without the six factors, a budget below its cost, and data without enough videos.
+    """
+    from marey.engine.candidates import Costs, Space, Trials, check_data, fingerprint
+    from marey.engine.expand import search
+
+    recipe = data if isinstance(data, Recipe) else compose(data, model, "", "")
+    own = default_run_folder(recipe)
+    folder = Path(out) if out else own.with_name(f"{own.name}-expand")
+    space, heard = Space.of(recipe), progress or (lambda row: None)
+    answer: dict[str, Any] = {"out": str(folder), "model": recipe.model, "recipe": None}
+    answer |= {"base": fingerprint(recipe), "cost_kind": cost, "budget": plan.budget}
+    answer |= {"data": recipe.data.path, "resolution": check_data(recipe)}
+    refuse_other_search(folder, answer["base"])
+    costs = Costs(space, cost, folder)
+    trials = Trials(
+        space, folder, jobs=jobs, repeats=repeats, told=lambda text: heard({"text": text})
+    )
+
+    def told(found: Expansion) -> None:
+        write_expansion(folder, answer, found, space)
+        heard(answer)
+
+    existed, timed = folder.exists(), replace(plan, timed=space.timed)
+    try:
+        search(space.start, timed, cost=costs, judge=trials, told=told)
+    except ValueError:
+        if not existed and not (folder / "expansion.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return answer
+
+
+def write_expansion(folder: Path, answer: dict[str, Any], found: Expansion, space: Space) -> None:
+    """A search so far into ``answer`` and its folder: data, page, and the recipe it ends with."""
+    from marey.report.expansion import write_expansion_page
+
+    answer.update(expansion=to_plain(found))
+    if found.final is not None:
+        answer["recipe"] = as_expanded(space.recipe_at(found.final.state), folder).to_plain()
+        write_json(folder / "expanded.json", answer["recipe"])
+    write_json(folder / "expansion.json", answer)
+    write_expansion_page(folder, answer)
+
+
+def as_expanded(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe of a search's result, under a name that says where it comes from."""
+    command = f"marey train {shlex.quote(recipe.data.path)} --recipe {folder / 'expanded.json'}"
+    origin = Origin(paper="a search on the data named, not a published result", command=command)
+    return replace(recipe, name="expanded", origin=origin, claims=())
+
+
+def refuse_other_search(folder: Path, mark: str) -> None:
+    """Raises ValueError where a folder holds something else than a search from the same start."""
+    written = folder / "expansion.json"
+    if not written.exists():
+        begun = folder / "candidates"
+        if folder.exists() and any(folder.iterdir()) and not begun.exists():
+            raise ValueError(f"{folder} exists and holds no search: choose another --out folder")
+        return
+    if read_mapping(written).get("base") != mark:
+        raise ValueError(
+            f"{folder} holds a search from another start or recipe: repeat its command to continue "
+            "it, or choose another --out folder"
+        )

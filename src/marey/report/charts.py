@@ -147,14 +147,15 @@ def _axes(plot: Plot, x_name: str, percent: bool) -> str:
         y = float(plot.down(value))
         text = f"{100 * value:.0f} %" if percent else number(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(LEFT - 6, y + 3.5, text, "end"))
+        parts.append(text_at(LEFT - 6, y + 3.5, text, "end"))
     for value in ticks(*plot.x, 6):
-        parts.append(_text(float(plot.across(value)), base + 16, number(value), "middle"))
+        parts.append(text_at(float(plot.across(value)), base + 16, number(value), "middle"))
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{end}" y1="{base}" y2="{base}"/>')
-    return "".join(parts) + _text(LEFT - 12, base + 16, x_name, "end")
+    return "".join(parts) + text_at(LEFT - 12, base + 16, x_name, "end")
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
+def text_at(x: float, y: float, words: str, anchor: str) -> str:
+    """Words at a point, in pixels; ``anchor`` is start, middle or end."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 

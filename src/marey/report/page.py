@@ -53,12 +53,17 @@ def render(run: RunFolder) -> str:
         ("Run it again", "The same command continues a run that was stopped.", _command(run)),
     )
     body = "".join(_section(*section) for section in sections)
+    return whole_page(f"{run.model}: run report", f"{_header(run, cost)}{body}{_footer(run)}")
+
+
+def whole_page(title: str, body: str) -> str:
+    """A page of its own around a body: nothing in it is loaded from elsewhere."""
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(run.model)}: run report</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{_header(run, cost)}{body}{_footer(run)}</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 
 
