@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from marey.layers.conv import ConvNorm
+from marey.layers.conv import ConvNorm, FoldingConvNorm, Triple
 
 
 def test_padding_keeps_the_size_and_strides_round_up() -> None:
@@ -18,3 +19,35 @@ def test_dilation_spreads_over_space_only() -> None:
     lit = layer(clip)[0, 0].nonzero()
     expected = [[1, y, x] for y in (1, 3, 5) for x in (1, 3, 5)]
     assert lit.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups"),
+    [((1, 1, 1), (1, 1, 1), 1), ((1, 1, 1), (1, 2, 2), 1), ((3, 3, 3), (1, 2, 2), 8)],
+)
+def test_folding_changes_no_number_and_no_parameter(
+    kernel: Triple, stride: Triple, groups: int
+) -> None:
+    torch.manual_seed(0)
+    network = FoldingConvNorm(8, 16, kernel, stride=stride, groups=groups)
+    for value in (network.norm.weight, network.norm.running_mean, network.norm.running_var):
+        torch.nn.init.uniform_(value, 0.5, 1.5)  # type: ignore[arg-type]
+    network.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    clip = torch.randn(2, 8, 4, 7, 5).contiguous(memory_format=torch.channels_last_3d)
+    plain = network(clip)  # with gradients: convolution, then norm
+    with torch.no_grad():
+        folded = network(clip)
+        torch.testing.assert_close(folded, plain)
+        torch.testing.assert_close(network(clip.contiguous()), plain)
+        assert not torch.equal(folded, plain), "it took the plain way"
+    assert folded.is_contiguous(memory_format=torch.channels_last_3d)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_swapped_convolution_is_called_as_it_is() -> None:
+    network = FoldingConvNorm(4, 4, (1, 1, 1)).eval()
+    network.conv = torch.nn.Sequential(network.conv)  # type: ignore[assignment]
+    clip = torch.randn(1, 4, 2, 3, 3).contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        torch.testing.assert_close(network(clip), network.norm(network.conv(clip)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Triple = tuple[int, int, int]
 
@@ -43,3 +45,35 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
+
+
+class FoldingConvNorm(ConvNorm):
+    """A ConvNorm for many small convolutions, which cost a CPU more to begin than to compute.
+
+    In inference on a CPU, on maps with channels last in memory, the norm is folded into the kernel
+    as the call goes, and a 1x1x1 kernel multiplies matrices. Parameters stay as they are; in
+    training, under a compiler and elsewhere it is a plain ConvNorm.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = type(self.conv) is nn.Conv3d and type(self.norm) is nn.BatchNorm3d
+        if not plain or self.norm.training or not _in_plain_inference(x):
+            return super().forward(x)
+        conv, norm = self.conv, self.norm
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        kernel = conv.weight * scale.view(-1, 1, 1, 1, 1)
+        if conv.kernel_size != (1, 1, 1) or conv.groups != 1:
+            return F.conv3d(x, kernel, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+        time, high, wide = conv.stride
+        places = x[:, :, ::time, ::high, ::wide].permute(0, 2, 3, 4, 1)  # (B, T, H, W, C)
+        return F.linear(places, kernel.flatten(1), shift).permute(0, 4, 1, 2, 3)
+
+
+def _in_plain_inference(x: Tensor) -> bool:
+    """No gradients, no compiler, on a CPU, channels last in memory."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last_3d)

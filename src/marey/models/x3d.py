@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import ConvNorm, Triple
+from marey.layers.conv import FoldingConvNorm, Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier, PoolRule
 from marey.layers.init import start_resnet
 from marey.layers.resnet3d import check_clip
@@ -87,7 +87,7 @@ class Stem(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.space = nn.Conv3d(3, width, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), bias=False)
-        self.time = ConvNorm(width, width, (5, 1, 1), groups=width)
+        self.time = FoldingConvNorm(width, width, (5, 1, 1), groups=width)
 
     def forward(self, clip: Tensor) -> Tensor:
         return F.relu(self.time(self.space(clip)), inplace=True)
@@ -123,13 +123,13 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         step: Triple = (1, stride, stride)
-        self.a = ConvNorm(width_in, inner, (1, 1, 1))
-        self.b = ConvNorm(inner, inner, (3, 3, 3), stride=step, groups=inner)
+        self.a = FoldingConvNorm(width_in, inner, (1, 1, 1))
+        self.b = FoldingConvNorm(inner, inner, (3, 3, 3), stride=step, groups=inner)
         self.squeeze = Squeeze(inner) if squeeze else nn.Identity()
-        self.c = ConvNorm(inner, width, (1, 1, 1), last=True)
+        self.c = FoldingConvNorm(inner, width, (1, 1, 1), last=True)
         self.projects = width_in != width or stride != 1
         if self.projects:
-            self.shortcut = ConvNorm(width_in, width, (1, 1, 1), stride=step)
+            self.shortcut = FoldingConvNorm(width_in, width, (1, 1, 1), stride=step)
             if norms == "widening" and width_in == width:
                 self.shortcut.norm = nn.Identity()  # type: ignore[assignment]
 
@@ -175,7 +175,7 @@ class Head(ClassifierHead):
             dropout=config.dropout,
             windows=None if config.pool == "global" else [window],
         )
-        self.inner = ConvNorm(width, inner, (1, 1, 1))
+        self.inner = FoldingConvNorm(width, inner, (1, 1, 1))
         self.hidden = nn.Conv3d(inner, config.hidden, 1, bias=False)
 
     def pooled(self, maps: tuple[Tensor, ...]) -> Tensor:  # type: ignore[override]
