@@ -111,6 +111,13 @@ ROWS = (
     Row("tsm_r50_8f", "torchvision resnet50", resnet50, budget=1.15),
     Row("stm_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
     Row("tea_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
+    Row(
+        "x3d_m",
+        "pytorchvideo x3d_m",
+        hub("x3d_m"),
+        "pytorchvideo",
+        fields={"shortcut_norms": "widening"},
+    ),
 )
 
 

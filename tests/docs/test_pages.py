@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import marey
+from marey import recipes
 from marey.cli import COMMANDS, main
 from marey.cli.parse import parse
+from marey.config import write_json
 from marey.data import synthetic
 from marey.data.sources import FORMATS, open_data
 from marey.video.writer import write_video
@@ -80,6 +82,7 @@ def test_a_command_of_the_pages_can_be_parsed(
     monkeypatch.chdir(tmp_path)
     for text in blocks(DOCS / "recipes.md", "yaml"):
         (tmp_path / "mine.yaml").write_text(text)
+    write_json(tmp_path / "runs" / "clips-x2d-expand" / "expanded.json", recipes.find("small"))
     words = shlex.split(line, comments=True)[1:]
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
     module, kind, _ = COMMANDS[name]
