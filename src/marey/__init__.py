@@ -19,6 +19,7 @@ _HOMES = {
     "load": "marey.zoo",
     "open_video": "marey.video",
     "predict": "marey.predictor",
+    "tabulate": "marey.verbs",
     "train": "marey.verbs",
 }
 

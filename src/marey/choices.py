@@ -73,7 +73,7 @@ class TaskChoice:
     ``logits`` averages before the softmax, as TSN, TSM and TEA do, the others after it.
     """
 
-    kind: Literal["classification"] = "classification"
+    kind: Literal["classification", "mutual"] = "classification"
     labels: Literal["single", "multi"] = "single"
     smoothing: float = 0.0
     combine: Literal["mean", "max", "logits"] = "mean"

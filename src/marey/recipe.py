@@ -164,8 +164,13 @@ class Recipe:
     def build_task(self, model: Any) -> Task:
         """What a batch means for this model."""
         from marey.tasks.classification import Classification
+        from marey.tasks.mutual import Mutual, check_run
 
-        return Classification(self.task_of_data(), num_classes=len(self.open_data().classes))
+        num_classes = len(self.open_data().classes)
+        if self.task.kind == "mutual":
+            check_run(self.run, self.schedule)
+            return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
+        return Classification(self.task_of_data(), num_classes=num_classes)
 
     def task_of_data(self) -> TaskChoice:
         """The task, multi-label where the data is: a clip of such data may have several classes."""

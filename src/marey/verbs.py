@@ -7,10 +7,11 @@ command line.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,52 @@ def train(
             shutil.rmtree(folder, ignore_errors=True)  # nothing was learned: leave nothing behind
         raise
     evaluate(chosen.data.path, weights=folder, recipe=chosen, out=folder, progress=progress)
+    if chosen.task.kind == "mutual" and os.environ.get("RANK", "0") == "0":
+        from marey.zoo import read_state
+
+        known = read_state(folder)[1]["config"]["table"]
+        if not any(row["latency_ms"] for row in known):  # not measured on these weights yet
+            tabulate(folder, progress=progress)
     return result
+
+
+def tabulate(
+    weights: str | Path,
+    *,
+    data: str | Path = "",
+    model: str = "",
+    settings: Sequence[float] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Any, ...]:
+    """Measure the query table of a MutualNet and store it with its weights; its rows.
+
+    Each setting gets norm statistics of its own from training clips of ``data`` (by default what
+    the weights were trained on), and its accuracy on the validation split. The weights are
+    written to ``out``, by default over the run's. Raises ValueError where there is no data, no
+    place to write, or a network of one width.
+    """
+    from marey import zoo
+    from marey.engine.log import ProgressLine
+    from marey.engine.tabulate import tabulate as measure
+    from marey.predictor.predictor import choose_device
+
+    network: Any = zoo.load(model or str(weights), weights=str(weights) if model else None)
+    chosen = recipe_beside(weights)
+    chosen = chosen.changed(data={"path": str(data)}) if data else chosen
+    run = Path(weights)
+    if out is None and not run.is_dir():
+        raise ValueError(f"{weights} is a file, not a run; say where to write with out")
+    rows = measure(
+        chosen,
+        network,
+        settings=settings,
+        device=choose_device(device),
+        progress=progress or ProgressLine(),
+    )
+    chosen.save_model(network, Path(out) if out else run / "weights.safetensors")
+    return rows
 
 
 def compose(data: str | Path, model: str, weights: str, recipe: str) -> Recipe:

@@ -174,7 +174,7 @@ def test_the_best_row_within_a_budget(budget: dict, key: tuple) -> None:
 def test_a_network_without_a_table_takes_the_costliest_setting_that_fits() -> None:
     network = slow()
     costs = {row.setting.key: row.gflops for row in network.grid()}
-    assert len(costs) == 11 * 2 * 2
+    assert len(costs) == 11 * 2 * 3  # widths, frames, sizes with that of the test
     budget = sorted(costs.values())[9] + 1e-9
     chosen = network.select(gflops=budget)
     assert costs[chosen.key] == max(cost for cost in costs.values() if cost <= budget)

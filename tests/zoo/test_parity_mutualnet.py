@@ -1,12 +1,17 @@
 """MutualNet against the authors' image networks and the derived clip network, at many widths."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from marey import zoo
+from marey.choices import TaskChoice
 from marey.layers.switch import Setting
+from marey.tasks.mutual import Mutual
+from marey.zoo.weights import published_state
 
 
 def images(*points: tuple[float, int]) -> Callable[[Any, list[torch.Tensor]], dict]:
@@ -51,3 +56,40 @@ def slow(network: Any, clips: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def test_slow(parity: Callable[..., None]) -> None:
     parity("mutualnet_slow_8x8_r50", "mutualnet_slow_r50_8x8", "pyslowfast", slow)
+
+
+def test_one_step(filling: dict[str, Any], golden: Path) -> None:
+    """Cross entropy at full width, three imitations, gradients and running statistics."""
+    case = filling["read"](golden, "mutualnet_mobilenet_v1_step")
+    told, expected = case["config"], case["expected"]
+    network: Any = zoo.load("mutualnet_mobilenet_v1", filling["state"](case)).train()
+    clips = torch.from_numpy(filling["clips"](case)[0]).unsqueeze(2)
+    target = torch.nn.functional.one_hot(torch.tensor(told["labels"]), 1000).float()
+    task = Mutual(TaskChoice(kind="mutual"), 1000, network.config)
+    settings = [Setting(width, frames=1, size=size) for width, size in told["subnets"]]
+    logits, losses = task.passes(network, clips, target, settings)
+    torch.stack(losses).sum().backward()
+
+    found = {"logits": logits.detach()}
+    names = ["loss_full", *(f"loss_w{w:g}_r{s}" for w, s in told["subnets"])]
+    found |= {n: v.detach()[None] for n, v in zip(names, losses, strict=True)}
+    ours = {id(p): p for p in network.parameters()}
+    theirs = zoo.names.published_names(
+        zoo.registry.family_of("mutualnet_mobilenet_v1"),
+        "original",
+        [n for n, _ in network.named_parameters()],
+        network.config,
+    )
+    gradients = {theirs[n]: p.grad for n, p in network.named_parameters()}
+    found["grad_norms"] = torch.stack([gradients[n].norm() for n in told["grad_norm_order"]])
+    found["grad_first_conv"] = gradients["features.0.0.weight"]
+    found["grad_classifier_slice"] = gradients["classifier.0.weight"][:8, :64]
+    state = published_state(network, "original")
+    found["bn0_running_mean_w1"] = state["features.0.1.bn.2.running_mean"]
+    found["bn0_running_mean_w0_5"] = state["features.0.1.bn.1.running_mean"]
+    assert len(ours) == len(told["grad_norm_order"])
+    stated = {n for n in expected if n != "fp64_max_abs_diff"}
+    assert set(found) == stated
+    gaps = {n: filling["gap"](found[n].numpy(), expected[n]) for n in stated}
+    assert max(gaps.values()) < 10, gaps  # the case allows gradients 1e-3
+    assert max(v for n, v in gaps.items() if not n.startswith("grad")) < 1, gaps

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("train", "Train", "train or fine-tune on your data; again to continue"),
     "evaluate": ("train", "Evaluate", "accuracy of weights on labelled data"),
     "expand": ("expand", "Expand", "grow a small network on your data to your budget"),
+    "tabulate": ("budget", "Tabulate", "what each width of a MutualNet costs and reaches"),
     "extract": ("predict", "Extract", "features of videos into .npz files"),
     "export": ("weights", "Export", "a network as torch.export or ONNX, checked against eager"),
     "convert": ("weights", "Convert", "weights from any published layout to ours and back"),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from marey.cli.budget import keep_to
 from marey.cli.parse import NetFields, UsageError, echo, views
 from marey.cli.weights import model_for
 from marey.config import write_whole
@@ -66,6 +67,8 @@ class Predict(NetFields):
     """views through the network at once"""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """numbers of the forward pass"""
+    budget: str = ""
+    """of a MutualNet: 4G multiply-adds, 20ms a clip, or 5M parameters at most"""
     random_weights: bool = False
     """predict with initial weights, to try the machinery"""
     net_fields: tyro.conf.Suppress[str] = "{}"
@@ -82,6 +85,7 @@ class Predict(NetFields):
 
         wanted = views(self.views)
         model = model_for(self.model, self.weights, self.random_weights, self.net)
+        model = keep_to(model, self.budget) if self.budget else model
         endless = [s for s in self.sources if self.stream or is_endless(s)]
         if endless and len(self.sources) > 1:
             raise UsageError(f"{endless[0]} is endless: give it alone")

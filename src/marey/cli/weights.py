@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from marey.cli.budget import keep_to
 from marey.cli.parse import NetFields, UsageError, echo
 from marey.config import to_plain
 
@@ -126,6 +127,8 @@ class Export(NetFields):
     """run folder or weight file"""
     format: Literal["auto", "torch", "onnx"] = "auto"
     """auto: by the ending of DST (.pt2 or .onnx)"""
+    budget: str = ""
+    """of a MutualNet: only the part of it that keeps to 4G, 20ms or 5M, as a network of its own"""
     random_weights: bool = False
     """export the network with its initial weights"""
     net_fields: tyro.conf.Suppress[str] = "{}"
@@ -142,6 +145,9 @@ class Export(NetFields):
                 raise UsageError(f"{self.target} ends in neither .pt2 nor .onnx: say --format")
             kind = endings[ending]
         model = model_for(self.model, self.weights, self.random_weights, self.net)
+        if self.budget:
+            model = keep_to(model, self.budget)
+            model = model.narrowed(model.width)
         told = export.export(model, self.target, format=kind)
         print(json.dumps(dataclasses.asdict(told), default=str))
         return 0

@@ -70,9 +70,15 @@ class Slimming:
 
     widths: tuple[float, ...] = ()  # that track norm statistics in training
     width_range: tuple[float, float] = (0.25, 1.0)
-    sizes: tuple[int, ...] = (224, 192, 160, 128)
+    sizes: tuple[int, ...] = ()  # short sides of a clip; empty: 7, 6, 5 and 4 sevenths of crop
     frame_counts: tuple[int, ...] = ()  # of a clip for narrower networks; empty: all
     table: tuple[Row, ...] = ()  # the query table
+
+    @property
+    def short_sides(self) -> tuple[int, ...]:
+        """``sizes``, or the published share of ``crop``: 224, 192, 160 and 128 of 224."""
+        crop: int = self.crop  # type: ignore[attr-defined]
+        return self.sizes or tuple(round(crop * part / 7) for part in (7, 6, 5, 4))
 
 
 class Mutual(ClipClassifier):
@@ -261,19 +267,33 @@ class Mutual(ClipClassifier):
         return max(fitting, key=worth).setting
 
     def grid(self) -> tuple[Row, ...]:
-        """Every setting of the configuration, widths in steps, with its cost and no accuracy."""
+        """Every setting of the configuration with its cost and no accuracy.
+
+        Widths are those with statistics in training, or else steps of a twentieth.
+        """
         config = self.config
         low, high = config.width_range
         count = max(0, round((high - low) / STEP))
-        widths = [round(high - i * STEP, 4) for i in range(count)] + [low]
+        steps = [round(high - i * STEP, 4) for i in range(count)] + [low]
+        widths = sorted({*config.widths, low, high}) if config.widths else steps
         frames = config.frame_counts or (self.slow_frames,)
+        spec: Any = getattr(self, "spec", None)
+        sizes = {*config.short_sides, *([spec.test_size] if spec is not None else [])}
         twin = self._on_meta()
         return tuple(
             twin.row(Setting(width, frames=count, size=size))
             for width in dict.fromkeys(widths)
             for count in frames
-            for size in config.sizes
+            for size in sorted(sizes)
         )
+
+    def note(self, setting: Setting, **figures: float) -> None:
+        """Write figures of a setting (``accuracy``, ``latency_ms``) into its row of the table."""
+        rows = (
+            replace(row, **figures) if row.setting.key == setting.key else row
+            for row in self.config.table
+        )
+        self.config = replace(self.config, table=tuple(rows))
 
     @property
     def slow_frames(self) -> int:
@@ -347,7 +367,12 @@ class Mutual(ClipClassifier):
         return alone
 
     def reset_head(self, num_classes: int) -> None:
-        """Replace the classifier by a fresh one; ``config`` follows."""
+        """Replace the classifier by a fresh one; ``config`` follows.
+
+        Accuracies of the query table were of the old classes: they go where their number changes.
+        """
+        if num_classes != self.config.num_classes:
+            self.set_table(replace(row, accuracy=None) for row in self.config.table)
         super().reset_head(num_classes)
         make_switchable(self, self.switch, self.slice_of)
 
@@ -396,5 +421,5 @@ def check_slimming(config: Slimming) -> None:
         raise ValueError(f"width_range is {config.width_range}; give 0 < low <= high <= 1")
     for width in config.widths:
         key_of(width)
-    if not config.sizes or min(config.sizes) < 1 or any(n < 1 for n in config.frame_counts):
+    if any(n < 1 for n in (*config.sizes, *config.frame_counts)):
         raise ValueError(f"sizes {config.sizes} and frame_counts {config.frame_counts} must be > 0")

@@ -14,6 +14,7 @@ from marey.recipe import Recipe
 from marey.recipes import (
     defaults,
     mtv,
+    mutualnet,
     r2plus1d,
     resnet3d,
     slowfast,
@@ -37,6 +38,7 @@ FAMILIES = (
     tsm,
     stm,
     tea,
+    mutualnet,
 )
 FILES = (".json", ".yaml", ".yml")
 

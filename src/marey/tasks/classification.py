@@ -53,6 +53,14 @@ class Classification:
         views = pixels.shape[1]
         target = batch.target.repeat_interleave(views, dim=0)  # (B * V, K)
         logits = model(pixels.flatten(0, 1)).float()
+        counts = self.counted(logits, target)
+        return {"loss": self._loss(logits, target), **counts}
+
+    def counted(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """``correct`` of ``count`` clips, from logits and label weights (B, K).
+
+        Raises ValueError when they do not fit each other.
+        """
         if logits.shape != target.shape:
             raise ValueError(
                 f"the network answers {tuple(logits.shape)} to labels {tuple(target.shape)}; "
@@ -63,11 +71,7 @@ class Classification:
             correct = target.gather(1, first[:, None]).gt(0.5).sum()
         else:
             correct = first.eq(target.argmax(1)).sum()
-        return {
-            "loss": self._loss(logits, target),
-            "correct": correct,
-            "count": torch.tensor(len(target)),
-        }
+        return {"correct": correct, "count": torch.tensor(len(target))}
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothing = self.choice.smoothing
