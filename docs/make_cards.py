@@ -94,7 +94,9 @@ SYSTEMS = (
         "of them are `r3d_18_vmz` and `mc3_18_vmz`, with the same tensors and another epsilon. "
         "Clip and video accuracy differ by ten points and more: `1x1` rows are of single clips; "
         "frames, and the set trained on before, stand in brackets. "
-        "IG-65M and Sports-1M files carry 359 and 487 classes.",
+        "IG-65M and Sports-1M files carry 359 and 487 classes. Two streams: evaluate the RGB "
+        "network and the flow network (`r2plus1d_34_flow`), each with `--out`, and average "
+        "their stored scores with `marey fuse`.",
         ("r2d_", "fr2d_", "r3d_", "mc2_", "mc3_", "mc4_", "mc5_", "rmc", "r2plus1d_"),
     ),
     System(

@@ -15,6 +15,7 @@ _HOMES = {
     "build": "marey.zoo",
     "evaluate": "marey.verbs",
     "expand": "marey.verbs",
+    "fuse": "marey.verbs",
     "list_models": "marey.zoo",
     "load": "marey.zoo",
     "open_video": "marey.video",

@@ -197,6 +197,27 @@ def evaluate(
     return evaluation
 
 
+def fuse(
+    folders: Sequence[str | Path],
+    *,
+    shares: Sequence[float] = (),
+    out: str | Path | None = None,
+) -> Evaluation:
+    """Accuracy of several networks whose class scores are averaged: two streams, or an ensemble.
+
+    ``folders`` are what ``evaluate(..., out=)`` wrote for each, or run folders; ``shares`` weigh
+    them (all alike by default). ``out`` writes results as ``evaluate`` does. Raises ValueError for
+    folders without class scores, and where videos, labels or classes are not the same.
+    """
+    from marey.engine.fusion import fuse as fuse_evaluations
+    from marey.engine.fusion import read_evaluation
+
+    evaluation = fuse_evaluations([read_evaluation(folder) for folder in folders], shares)
+    if out is not None:
+        write_results(Path(out), evaluation)
+    return evaluation
+
+
 def write_results(folder: Path, evaluation: Evaluation) -> None:
     """metrics.json, predictions.json and the report page of one evaluation."""
     from marey.engine.evaluate import write_evaluation

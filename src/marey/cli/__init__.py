@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": ("train", "Evaluate", "accuracy of weights on labelled data"),
     "expand": ("expand", "Expand", "grow a small network on your data to your budget"),
     "tabulate": ("budget", "Tabulate", "what each width of a MutualNet costs and reaches"),
+    "fuse": ("train", "Fuse", "accuracy of networks whose scores are averaged, as two streams"),
     "extract": ("predict", "Extract", "features of videos into .npz files"),
     "export": ("weights", "Export", "a network as torch.export or ONNX, checked against eager"),
     "convert": ("weights", "Convert", "weights from any published layout to ours and back"),

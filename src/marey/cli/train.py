@@ -1,4 +1,4 @@
-"""``marey train`` and ``marey evaluate``.
+"""``marey train``, ``marey evaluate`` and ``marey fuse``.
 
 Train has more than 14 fields: six are the tables of a recipe, the others switches people type.
 """
@@ -225,3 +225,39 @@ class Evaluate:
             for failure in told.skipped:
                 echo(f"  {failure.source}: {failure.reason}")
         return 1 if told.skipped else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fuse:
+    """Average the class scores of evaluated networks: an RGB and a flow stream, or an ensemble.
+
+    Each RUN is a folder that marey evaluate --out wrote, or a run of marey train, all on the same
+    videos. Nothing is computed again.
+    """
+
+    runs: Annotated[
+        Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN", help="two or more folders")
+    ]
+    shares: tuple[float, ...] = ()
+    """how much each counts, as 1 1.5; default: all alike"""
+    out: str = ""
+    """folder for metrics.json, predictions.json and report.html"""
+    json: bool = False
+    """print the metrics as one line of JSON"""
+
+    def run(self) -> int:
+        """Average and print, each network's own figures first."""
+        from marey import verbs
+
+        told = verbs.fuse(self.runs, shares=self.shares, out=self.out or None)
+        if self.out:
+            echo(f"report {Path(self.out) / 'report.html'}")
+        if self.json:
+            print(json.dumps({"runs": list(self.runs), **summary(told)}))
+            return 0
+        for run in self.runs:
+            own = json.loads((Path(run) / "metrics.json").read_text())
+            print(f"{run}: {flat(own['metrics'])}")
+        print(f"together: {flat(told.metrics)}")
+        echo(f"{len(told.clips)} videos")
+        return 0

@@ -1,4 +1,4 @@
-"""Published results of R(2+1)D and its siblings as recipes.
+"""Published results of R(2+1)D and its siblings as recipes, and a smoke run.
 
     .k400, .k400_16f, .k400_32f   from scratch on Kinetics-400, clips of 8, 16 and 32 frames
     .k400_sports1m                from Sports-1M weights (VMZ's figures; its settings are .k400's)
@@ -8,6 +8,7 @@
 The paper counts an epoch as a million clips; here an epoch is one clip of each of Kinetics' 240
 thousand videos, so its 45 epochs are 187 of ours. Video accuracy is the mean over ten clips; VMZ's
 figures for depth 34 are over dense clips instead.
+Two streams: run the RGB and the flow recipe, evaluate each with ``--out``, then ``marey fuse``.
 Source: D. Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR
 2018; the scripts and tables of facebookresearch/VMZ; torchvision's references; mmaction2's configs.
 """
@@ -19,6 +20,7 @@ from dataclasses import replace
 from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
+from marey.recipes.smoke import ARROW, smoke
 
 PAPER = "A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018"
 VMZ_MODELS = "facebookresearch/VMZ c2/tutorials/models.md"
@@ -210,4 +212,15 @@ SMALL_SETS = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*K400, *SPORTS1M, *SMALL_SETS)}
+SMOKE = (
+    smoke(
+        "r2plus1d.smoke",
+        "r2plus1d_18",
+        ARROW,
+        reached=90.0,
+        net={"stem_mid": 24},
+        clip={"size": 48, "test_size": 48, "short_side": 48, "jitter": [48, 54]},
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*K400, *SPORTS1M, *SMALL_SETS, *SMOKE)}
