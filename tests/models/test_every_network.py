@@ -59,6 +59,7 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "tsm_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
     "tsm_nl_r50_8f": ({**FRAMES, **ATTENTION}, (2, 3, 8, 48, 48)),
     "tsm_online_r18_8f": (FRAMES, (2, 3, 8, 48, 48)),
+    "tsm_mobilenet_v2_8f": ({"num_classes": 5, "dropout": 0.0, "width": 32}, (2, 3, 8, 64, 64)),
     "stm_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
     "tea_r50_8f": (FRAMES, (2, 3, 8, 48, 48)),
     "ircsn_r50": (RESNET, (2, 3, 8, 64, 64)),

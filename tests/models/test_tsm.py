@@ -49,7 +49,10 @@ def test_order_is_seen() -> None:
     assert not torch.allclose(network(clip.flip(2)), network(clip))
 
 
-@pytest.mark.parametrize("fields", [{}, {"place": "block"}, {"block": "bottleneck"}])
+MOBILE = {"backbone": "mobilenet_v2", "width": 16}
+
+
+@pytest.mark.parametrize("fields", [{}, {"place": "block"}, {"block": "bottleneck"}, MOBILE])
 def test_a_stream_gives_what_the_whole_clip_gives(fields: dict[str, Any]) -> None:
     network, clip = tiny(**fields), torch.randn(2, 3, 6, 32, 40)
     with torch.inference_mode():
@@ -61,8 +64,11 @@ def test_a_stream_gives_what_the_whole_clip_gives(fields: dict[str, Any]) -> Non
         cut = network.head.frame_logits(network.features(clip[:, :, :5]))
     torch.testing.assert_close(cut, whole[:, :5])  # what comes later changes nothing
     assert state is not None
-    assert state[0].shape == (2, 1, 8, 10)  # an eighth of what enters the first block
-    assert len(state) == 5
+    if fields.get("backbone"):
+        assert len(state) == 10  # the blocks that expand and are added to their input
+    else:
+        assert state[0].shape == (2, 1, 8, 10)  # an eighth of what enters the first block
+        assert len(state) == 5
 
 
 def test_two_streams_share_a_network_but_not_their_state() -> None:
@@ -97,6 +103,14 @@ def test_every_second_block_shifts_in_deep_networks() -> None:
         for stage in network.trunk.stages:
             shifting = [block.shift is not None for block in stage.blocks]
             assert shifting == [i % every == 0 for i in range(len(shifting))]
+
+
+def test_what_mobile_networks_cannot_do() -> None:
+    with pytest.raises(ValueError, match="halves is True, which needs a ResNet"):
+        tiny(backbone="mobilenet_v2", halves=True)
+    with torch.device("meta"):
+        network = TSM(VARIANTS["tsm_mobilenet_v2_8f"])
+    assert sum(p.numel() for p in network.parameters()) == 2_736_272  # mmaction2 counts 2.736 M
 
 
 def test_halved_time() -> None:
@@ -140,6 +154,15 @@ def test_published_names_of_shifted_convolutions() -> None:
         "base_model.layer2.0.nl.W.1.running_var",
         "base_model.layer3.4.nl.theta.weight",
     } <= nonlocal_names
+    mobile = names(variant="tsm_mobilenet_v2_8f")
+    assert "base_model.features.3.conv.0.net.weight" in mobile  # the second block of 24 channels
+    assert "base_model.features.2.conv.0.weight" in mobile
+    assert "base_model.features.18.1.running_mean" in mobile
+    demo = names(variant="tsm_online_mobilenet_v2_8f")
+    assert {"features.3.conv.0.weight", "features.1.conv.3.weight", "classifier.bias"} <= demo
+    assert "backbone.layer2.1.conv.0.net.conv.weight" in names(
+        "mmaction2", variant="tsm_mobilenet_v2_8f"
+    )
     assert "backbone.layer1.0.conv1.conv.net.weight" in names("mmaction2")
     assert "backbone.layer4.0.downsample.bn.bias" in names("mmaction2")
     with pytest.raises(ValueError, match="non-local blocks has no name in the mmaction2 layout"):

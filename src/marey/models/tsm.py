@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from marey.layers.frames import FrameClassifier, FrameHead, fold, snippet_width, unfold
 from marey.layers.init import start_resnet
+from marey.layers.mobilenet import InvertedResidual, MobileNetV2
 from marey.layers.nonlocal_block import NonLocal
 from marey.layers.resnet2d import R18, R50, R101, Basic2d, Block2d, Bottleneck2d, Trunk2d
 from marey.layers.resnet3d import BlockKind
@@ -48,9 +49,10 @@ class TsmConfig:
     dropout: float = 0.5
     frames: int = 8
     crop: int = 224
+    backbone: Literal["resnet", "mobilenet_v2"] = "resnet"
     block: BlockKind = "bottleneck"
     depths: tuple[int, ...] = R50
-    width: int = 64
+    width: int = 64  # of a ResNet's stem; 64 is MobileNetV2's own width too
     modality: Modality = "rgb"
     snippet: int = 5  # flow pairs, or differences, in one snippet
     share: int = 8  # one channel in so many comes from each neighbour
@@ -63,6 +65,7 @@ class TsmConfig:
 FIVE = ((), (0, 2), (0, 2, 4), ())
 _R50 = TsmConfig()
 _R18 = replace(_R50, block="basic", depths=R18)
+_MOBILE = replace(_R50, backbone="mobilenet_v2")
 
 VARIANTS: dict[str, TsmConfig] = {
     "tsm_r18_8f": _R18,
@@ -71,8 +74,11 @@ VARIANTS: dict[str, TsmConfig] = {
     "tsm_r101_8f": replace(_R50, depths=R101, num_classes=174),
     "tsm_dense_r50_8f": _R50,
     "tsm_nl_r50_8f": replace(_R50, nonlocals=FIVE),
+    "tsm_mobilenet_v2_8f": _MOBILE,
+    "tsm_dense_mobilenet_v2_8f": _MOBILE,
     "tsm_online_r18_8f": replace(_R18, direction="past"),
     "tsm_online_r50_8f": replace(_R50, direction="past"),
+    "tsm_online_mobilenet_v2_8f": replace(_MOBILE, direction="past", num_classes=27),
 }
 
 
@@ -100,11 +106,29 @@ class Shift(NamedTuple):
         return moved
 
 
-class Shifting(Block2d):
-    """A residual block in front of whose branch (or, ``whole``, of all of it) channels shift."""
+class Shifts(nn.Module):
+    """What blocks that shift have in common: ``shift``, and how they go through a stream."""
 
     shift: Shift | None
-    whole: bool
+
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        moved = x if self.shift is None else self.shift(x, frames)
+        return self.joined(moved, x, frames)
+
+    def joined(self, moved: Tensor, x: Tensor, frames: int) -> Tensor:
+        """The block's output from its input and the shifted one."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame (B, C, H, W) after another: ``before`` are the channels the last one left."""
+        assert self.shift is not None
+        some = x.shape[1] // self.shift.share
+        moved = torch.cat([before, x[:, some:]], dim=1)
+        return self.joined(moved, x, 1), x[:, :some]
+
+
+class Shifting(Shifts, Block2d):
+    """A residual block in front of whose branch (or, ``whole``, of all of it) channels shift."""
 
     def __init__(
         self,
@@ -118,21 +142,10 @@ class Shifting(Block2d):
         super().__init__(width_in, width_mid, stride=stride)
         self.shift, self.whole = shift, whole
 
-    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        moved = x if self.shift is None else self.shift(x, frames)
-        return self._joined(moved, x, frames)
-
-    def _joined(self, moved: Tensor, x: Tensor, frames: int) -> Tensor:
+    def joined(self, moved: Tensor, x: Tensor, frames: int) -> Tensor:
         below = moved if self.whole else x
         shortcut = self.shortcut(below) if self.projects else below
         return F.relu(self.branch(moved, frames) + shortcut, inplace=True)
-
-    def step(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """One frame (B, C, H, W) after another: ``before`` are the channels the last one left."""
-        assert self.shift is not None
-        some = x.shape[1] // self.shift.share
-        moved = torch.cat([before, x[:, some:]], dim=1)
-        return self._joined(moved, x, 1), x[:, :some]
 
 
 class ShiftingBasic(Shifting, Basic2d):
@@ -141,6 +154,19 @@ class ShiftingBasic(Shifting, Basic2d):
 
 class ShiftingBottleneck(Shifting, Bottleneck2d):
     """The block of ResNet-50 with a shift."""
+
+
+class ShiftingInverted(Shifts, InvertedResidual):
+    """The block of MobileNetV2, which shifts where it expands and is added to its input."""
+
+    def __init__(
+        self, width_in: int, width: int, *, stride: int, expansion: int, shift: Shift
+    ) -> None:
+        super().__init__(width_in, width, stride=stride, expansion=expansion)
+        self.shift = shift if self.adds and self.expands else None
+
+    def joined(self, moved: Tensor, x: Tensor, frames: int) -> Tensor:
+        return x + self.branch(moved, frames) if self.adds else self.branch(moved, frames)
 
 
 SHIFTING: dict[str, type[Shifting]] = {"basic": ShiftingBasic, "bottleneck": ShiftingBottleneck}
@@ -170,26 +196,13 @@ class TSM(FrameClassifier):
     Flow is (B, 10, T, H, W), five x and y pairs a frame, or (B, 2, 5 T, H, W).
     """
 
-    trunk: Trunk2d
+    trunk: Trunk2d | MobileNetV2
 
     def __init__(self, config: TsmConfig) -> None:
         super().__init__()
         check_config(config)
         self.config = config
-        shift, whole = Shift(config.share, config.direction), config.place == "block"
-        self.trunk = Trunk2d(
-            partial(SHIFTING[config.block], shift=shift, whole=whole),
-            config.depths,
-            width=config.width,
-            channels=snippet_width(config.modality, config.snippet),
-        )
-        for stage in self.trunk.stages:
-            for i, block in enumerate(stage.blocks):
-                assert isinstance(block, Shifting)
-                block.shift = shift if shifts(config, i) else None
-        for stage, row in zip(self.trunk.stages, config.nonlocals, strict=True):
-            for at in row:
-                stage.blocks[at] = Attended(stage.blocks[at], stage.width)
+        self.trunk = mobile_trunk(config) if config.backbone != "resnet" else resnet_trunk(config)
         self.widths = self.trunk.widths[-1:]
         self.head = FrameHead(self.widths, config.num_classes, dropout=config.dropout)
         start_resnet(self, head_std=FrameHead.start_std)
@@ -204,7 +217,7 @@ class TSM(FrameClassifier):
         x, frames = self.folded(clip)
         maps = []
         for step in self.trunk.steps:
-            if self.config.halves and step is self.trunk.res3:
+            if self.config.halves and step is self.trunk.steps[2]:
                 x = fold(F.max_pool3d(unfold(x, frames), (3, 1, 1), (2, 1, 1), (1, 0, 0)))
                 frames = (frames + 1) // 2
             x = step(x, frames)
@@ -224,19 +237,42 @@ class TSM(FrameClassifier):
                 f"{self.name} looks ahead ({why}) and cannot run on a stream; take one of "
                 f"tsm_online_*, or build it with direction='past' and without the others"
             )
-        x = self.trunk.stem(frame)
-        kept: list[Tensor] = []
-        for stage in self.trunk.stages:
-            for block in stage.blocks:
-                assert isinstance(block, Shifting)
-                if block.shift is None:
-                    x = block(x)
+        x, kept = frame, list[Tensor]()
+        for step in self.trunk.steps:
+            for part in getattr(step, "blocks", [step]):
+                if getattr(part, "shift", None) is None:
+                    x = part(x)
                     continue
                 some = x.shape[1] // self.config.share
                 before = torch.zeros_like(x[:, :some]) if state is None else state[len(kept)]
-                x, left = block.step(x, before)
+                x, left = part.step(x, before)
                 kept.append(left)
         return self.head.projection(self.head.dropout(x.mean(dim=(2, 3)))), tuple(kept)
+
+
+def resnet_trunk(config: TsmConfig) -> Trunk2d:
+    """A ResNet whose blocks shift, and are followed by non-local ones where asked for."""
+    shift, whole = Shift(config.share, config.direction), config.place == "block"
+    trunk = Trunk2d(
+        partial(SHIFTING[config.block], shift=shift, whole=whole),
+        config.depths,
+        width=config.width,
+        channels=snippet_width(config.modality, config.snippet),
+    )
+    for stage, row in zip(trunk.stages, config.nonlocals, strict=True):
+        for i, block in enumerate(stage.blocks):
+            assert isinstance(block, Shifting)
+            block.shift = shift if shifts(config, i) else None
+        for at in row:
+            stage.blocks[at] = Attended(stage.blocks[at], stage.width)
+    return trunk
+
+
+def mobile_trunk(config: TsmConfig) -> MobileNetV2:
+    """A MobileNetV2 whose blocks shift."""
+    shift = Shift(config.share, config.direction)
+    block = partial(ShiftingInverted, shift=shift)
+    return MobileNetV2(multiplier=config.width / 64, block=block)  # type: ignore[arg-type]
 
 
 def check_config(config: TsmConfig) -> None:
@@ -246,6 +282,16 @@ def check_config(config: TsmConfig) -> None:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more")
     if config.share < 2 and config.direction == "both":
         raise ValueError("share is 1 in both directions; at most every second channel can shift")
+    if config.backbone != "resnet":
+        odd = {
+            "modality": config.modality != "rgb",
+            "place": config.place == "block",
+            "halves": config.halves,
+            "nonlocals": any(config.nonlocals),
+        }
+        for name, true in odd.items():
+            if true:
+                raise ValueError(f"{name} is {getattr(config, name)!r}, which needs a ResNet")
     if len(config.nonlocals) != 4:
         raise ValueError(f"nonlocals is {config.nonlocals}; give four rows of block numbers")
     for stage, (row, depth) in enumerate(zip(config.nonlocals, config.depths, strict=True), 2):

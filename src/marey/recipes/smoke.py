@@ -35,8 +35,9 @@ SMOKE = Recipe(
 )
 
 
-def smoke(name: str, model: str, path: str, *, reached: float, **changes: Any) -> Recipe:
-    """``SMOKE`` for one network and one drawn data set; ``reached`` is top-1 in per cent, seen.
+def smoke(name: str, model: str, path: str, *, reached: float | None, **changes: Any) -> Recipe:
+    """``SMOKE`` for one network and one drawn data set; ``reached`` is top-1 in per cent, seen;
+    None where no run was finished yet.
 
     ``changes`` of ``net`` and ``clip`` are merged into those of ``SMOKE``; None takes a field away.
     """

@@ -21,6 +21,11 @@ BRANCH = re.compile(
 INCEPTION_STEM = re.compile(r"trunk\.stem\.(wide|reduce|three)\.(conv|norm)\.(\w+)")
 ATTENTION = re.compile(r"trunk\.res(\d)\.blocks\.(\d+)\.attention\.(theta|phi|g|out|norm)\.(\w+)")
 FIRST = re.compile(r"(layer\d)\.(\d+)\.conv1\.weight")  # the convolution that reads shifted input
+MOBILE = re.compile(
+    r"trunk\.stages\.(\d)\.blocks\.(\d+)\.(expand|deep|project)\.(conv|norm)\.(\w+)"
+)
+MOBILE_EDGE = re.compile(r"trunk\.(stem|tail)\.(conv|norm)\.(\w+)")
+MOBILE_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 STEM_NAMES = {"wide": "conv1_7x7_s2", "reduce": "conv2_3x3_reduce", "three": "conv2_3x3"}
 BRANCH_NAMES = {
     "single": ("1x1",),
@@ -60,6 +65,38 @@ def image_name(name: str) -> str | None:
     return torchvision(name) or bn_inception(name)
 
 
+def mobilenet(name: str, config: Any) -> str | None:
+    """Names of MobileNetV2 in the code of TSM's authors (``features``), with its shifts, or None.
+
+    The network of their demonstration, which only looks back, has none of the wrappers.
+    """
+    if found := MOBILE_EDGE.fullmatch(name):
+        edge, kind, leaf = found.groups()
+        return f"features.{0 if edge == 'stem' else 18}.{int(kind == 'norm')}.{leaf}"
+    if found := MOBILE.fullmatch(name):
+        stage, block, part, kind, leaf = found.groups()
+        at = sum(MOBILE_DEPTHS[: int(stage)]) + int(block) + 1
+        parts = ("expand", "deep", "project") if int(stage) else ("deep", "project")
+        wrapped = part == "expand" and int(block) > 0 and kind == "conv"
+        net = "net." if wrapped and config.direction == "both" else ""
+        return f"features.{at}.conv.{parts.index(part) * 3 + (kind == 'norm')}.{net}{leaf}"
+    return None
+
+
+def mobilenet_mm(name: str) -> str | None:
+    """Names of MobileNetV2 in mmaction2, with its shifts, or None."""
+    kinds = {"conv": "conv", "norm": "bn"}
+    if found := MOBILE_EDGE.fullmatch(name):
+        edge, kind, leaf = found.groups()
+        return f"conv{1 if edge == 'stem' else 2}.{kinds[kind]}.{leaf}"
+    if found := MOBILE.fullmatch(name):
+        stage, block, part, kind, leaf = found.groups()
+        parts = ("expand", "deep", "project") if int(stage) else ("deep", "project")
+        net = "net." if part == "expand" and int(block) > 0 else ""
+        return f"layer{int(stage) + 1}.{block}.conv.{parts.index(part)}.{net}{kinds[kind]}.{leaf}"
+    return None
+
+
 def tsn_original(name: str, config: Any) -> str | None:
     """Names of tsn-pytorch."""
     return _named(name, image_name(name), "base_model.", "new_fc", "original")
@@ -72,6 +109,10 @@ def tsn_mmaction2(name: str, config: Any) -> str | None:
 
 def tsm_original(name: str, config: Any) -> str | None:
     """Names of temporal-shift-module: what is shifted hangs under ``net``."""
+    if config.backbone != "resnet":
+        if config.direction == "past":
+            return _named(name, mobilenet(name, config), "", "classifier", "original")
+        return _named(name, mobilenet(name, config), "base_model.", "new_fc", "original")
     if found := ATTENTION.fullmatch(name):
         stage, block, part, leaf = found.groups()
         layer = {"out": "W.0", "norm": "W.1", "g": "g.0", "phi": "phi.0"}.get(part, part)
@@ -95,7 +136,10 @@ def tsm_mmaction2(name: str, config: Any) -> str | None:
     for why, true in odd.items():
         if true:
             raise _unnamed(why, "mmaction2")
-    theirs = _pairs(_shifted(torchvision(name), config))
+    if config.backbone != "resnet":
+        theirs = mobilenet_mm(name)
+    else:
+        theirs = _pairs(_shifted(torchvision(name), config))
     return _named(name, theirs, "backbone.", "cls_head.fc_cls", "mmaction2")
 
 

@@ -51,6 +51,7 @@ _R50 = Card(
 _PLAIN = replace(
     _R50, params_m=None, gmacs=None, at="", source="", note="no published weights or numbers"
 )
+_MOBILE = replace(_R50, params_m=2.74, gmacs=2.42, modalities={})
 _ONLINE = replace(_PLAIN, note="looks back only and runs on a stream; no published weights")
 
 CARDS: dict[str, Card] = {
@@ -134,8 +135,35 @@ CARDS: dict[str, Card] = {
         claims=top1(75.6, "K400", THIRTY),
         weights=(original("kinetics", f"{R50}8_e100_dense_nl", "k400"),),
     ),
+    "tsm_mobilenet_v2_8f": replace(_MOBILE, note="no published weights of uniform sampling"),
+    "tsm_dense_mobilenet_v2_8f": replace(
+        _MOBILE,
+        spec=replace(FULL, sampling="dense", stride=8, views=(10, 3)),
+        claims=top1(69.5, "K400", THIRTY)
+        + pair({"top1": 68.71, "top5": 88.32}, "K400", "10x3 views", TABLE),
+        weights=(
+            original("kinetics", "mobilenetv2_shift8_blockres_avg_segment8_e100_dense", "k400"),
+            mm("mobilenetv2_8xb16-1x1x8-100e_kinetics400", "20230414-401127fd"),
+        ),
+        note="a window of 64 frames instead of the whole video",
+    ),
     "tsm_online_r18_8f": _ONLINE,
     "tsm_online_r50_8f": replace(_ONLINE, params_m=24.33),
+    "tsm_online_mobilenet_v2_8f": replace(
+        _ONLINE,
+        classes="",
+        source=f"{README}, online_demo",
+        weights=(
+            WeightsFile(
+                tag="jester",
+                layout="original",
+                address="https://hanlab18.mit.edu/projects/tsm/models/"
+                "mobilenetv2_jester_online.pth.tar",
+                licence="MIT",
+            ),
+        ),
+        note="the network of the authors' demonstration: 27 hand gestures, frame by frame",
+    ),
 }
 
 FAMILY = Family(
