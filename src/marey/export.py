@@ -68,9 +68,9 @@ def export(
         raise ValueError(
             "model carries no clip spec; say frames= and size=, or take one of marey.build"
         )
-    frames = frames or spec.frames  # type: ignore[union-attr]
+    frames = frames or spec.length  # type: ignore[union-attr]
     size = size or spec.test_size  # type: ignore[union-attr]
-    channels = 2 if getattr(spec, "modality", "rgb") == "flow" else 3
+    channels = 3 if spec is None else len(spec.mean)
     shape = (2, channels, frames, size, size)
     clip = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 4 - 2
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix or FORMATS[kind]}")

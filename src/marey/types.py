@@ -52,6 +52,11 @@ class ClipSpec:
     modality: Modality = "rgb"
     views: tuple[int, int] = (10, 3)
 
+    @property
+    def length(self) -> int:
+        """Stored frames of one training clip: those of all its snippets."""
+        return self.frames * self.segment_frames
+
 
 @dataclass(frozen=True)
 class Clip:

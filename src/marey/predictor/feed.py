@@ -120,7 +120,7 @@ def clip_of(frames: list[Frame], spec: ClipSpec, span_s: float, source: str) -> 
     """
     if not frames:
         raise ValueError("the stream has no frame yet; wait for the first")
-    count = spec.frames * spec.segment_frames
+    count = spec.length
     times = np.array([frame.time_s for frame in frames])
     moments = times[-1] - span_s + span_s * (np.arange(count) + 1) / count
     picked = np.clip(np.searchsorted(times, moments + 1e-9, side="right") - 1, 0, len(times) - 1)
@@ -139,10 +139,12 @@ class Feed:
         *,
         every_s: float = 1.0,
         max_seconds: float | None = None,
+        span_s: float | None = None,
         clock: Clock = time,
     ) -> None:
         """``source``: webcam number, address, file (played at its own pace), or (seconds, frame)
-        pairs that block until the next frame is there.
+        pairs that block until the next frame is there. ``span_s``: seconds a clip covers, by
+        default those of the spec.
 
         Raises ValueError for seconds that are not positive.
         """
@@ -151,7 +153,7 @@ class Feed:
                 raise ValueError(f"{name} is {value}; give a positive number of seconds")
         self.source, self.spec, self.clock = source, spec, clock
         self.every_s, self.max_seconds = every_s, max_seconds
-        self.span_s = clip_seconds(spec)
+        self.span_s = span_s or clip_seconds(spec)
         self.ring = Ring(self.span_s)
         self._error: Exception | None = None
         self._stop, self._ended = threading.Event(), threading.Event()

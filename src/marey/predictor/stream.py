@@ -1,7 +1,7 @@
 """Classes of an endless input, as it goes on.
 
-A network that only looks back (``online``, as tsm_online_*) sees each newest frame once and keeps
-what it needs of those before; any other is shown the newest clip again and again.
+A network that only looks back (``online``, as tsm_online_*) is shown one frame every ``every_s``
+seconds and keeps what it needs of those before; any other is shown the newest clip again and again.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ class Memory:
         self.logits: deque[Tensor] = deque(maxlen=predictor.spec.frames)
 
     def probabilities(self, clip: Clip) -> Tensor:
-        """(K,) after the newest frame of a clip; at the start all its frames are looked at."""
-        frames = clip.frames if self.state is None else clip.frames[-1:]
-        pixels = self.predictor.crops(frames[None], 1)  # (1, C, T, S, S)
+        """(K,) after the newest frame of a clip."""
+        frame = self.predictor.crops(clip.frames[None, -1:], 1)[:, :, 0]  # (1, C, S, S)
         model: Any = self.predictor.model
         with torch.inference_mode(), self.predictor.autocast():
-            for frame in pixels.to(self.predictor.device).unbind(2):
-                logits, self.state = model.step(frame, self.state)
-                self.logits.append(logits[0].float().cpu())
+            logits, self.state = model.step(frame.to(self.predictor.device), self.state)
+        self.logits.append(logits[0].float().cpu())
         return torch.stack(tuple(self.logits)).mean(0).softmax(0)
 
 
@@ -72,8 +70,14 @@ class Stream:
             model = Predictor(model, top=top, device=device)
         self.predictor: Predictor = model
         self.max_results, self.clock = max_results, clock
+        self.online = bool(getattr(self.predictor.model, "online", False))
         self.feed = Feed(
-            source, self.predictor.spec, every_s=every_s, max_seconds=max_seconds, clock=clock
+            source,
+            self.predictor.spec,
+            every_s=every_s,
+            max_seconds=max_seconds,
+            span_s=every_s if self.online else None,
+            clock=clock,
         )
 
     def stop(self) -> None:
@@ -83,8 +87,7 @@ class Stream:
     def __iter__(self) -> Iterator[Result]:
         """Raises VideoError when the source cannot be opened or breaks off."""
         count = 0
-        online = getattr(self.predictor.model, "online", False)
-        memory = Memory(self.predictor) if online else None
+        memory = Memory(self.predictor) if self.online else None
         clips = iter(self.feed)
         try:
             for taken in clips:
