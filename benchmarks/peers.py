@@ -111,6 +111,15 @@ ROWS = (
     Row("tsm_r50_8f", "torchvision resnet50", resnet50, budget=1.15),
     Row("stm_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
     Row("tea_r50_8f", "torchvision resnet50", resnet50, budget=1.3),
+    Row("r3d_18", "torchvision r3d_18", maker("torchvision.models.video:r3d_18"), "torchvision"),
+    Row("mc3_18", "torchvision mc3_18", maker("torchvision.models.video:mc3_18"), "torchvision"),
+    Row(
+        "r2plus1d_18_tv",
+        "torchvision r2plus1d_18",
+        maker("torchvision.models.video:r2plus1d_18"),
+        "torchvision",
+    ),
+    Row("r2plus1d_r50_ptv", "pytorchvideo r2plus1d_r50", hub("r2plus1d_r50"), "pytorchvideo"),
     Row(
         "x3d_m",
         "pytorchvideo x3d_m",

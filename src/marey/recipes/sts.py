@@ -1,4 +1,4 @@
-"""Published results of STS as recipes.
+"""Published results of STS as recipes, and a smoke run.
 
     .k400, .k400_100ep   from weights trained on ImageNet, 50 and 100 epochs on Kinetics-400
     .ssv2                the same on Something-Something v2: one frame in each of eight parts
@@ -19,6 +19,7 @@ from dataclasses import replace
 from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import THIRTY, accuracy, named
+from marey.recipes.smoke import ARROW, smoke
 
 PAPER = "In Defense of Image Pre-Training for Spatiotemporal Recognition, ECCV 2022"
 README = "UCSC-VLAA/Image-Pretraining-for-Video README.md"
@@ -104,4 +105,6 @@ ROWS = (
     something("sts_r2plus1d_34.ssv2", 63.0),
 )
 
-RECIPES = {recipe.name: recipe for recipe in ROWS}
+SMOKE = (smoke("sts.smoke", "sts_slow_r50_8x8", ARROW, reached=90.0),)
+
+RECIPES = {recipe.name: recipe for recipe in (*ROWS, *SMOKE)}
