@@ -154,7 +154,9 @@ def test_flow_has_two_channels_and_says_so() -> None:
     network = meta("r2plus1d_34_flow")
     assert network(torch.empty(1, 2, 32, 112, 112, device="meta")).shape == (1, 400)
     spec = zoo.spec_of("r2plus1d_34_flow")
-    assert (spec.modality, spec.frames, len(spec.mean)) == ("flow", 32, 2)
+    assert (spec.modality, spec.frames, spec.mean) == ("flow", 32, (0.0047, 0.0046))
+    other = zoo.spec_of("r2plus1d_18", zoo.config_of("r2plus1d_18", modality="flow"))
+    assert (other.modality, other.frames, other.std) == ("flow", 8, (0.972, 0.755))
     with pytest.raises(ValueError, match="keep the two directions of flow in the second"):
         network(torch.empty(1, 3, 32, 112, 112, device="meta"))
 

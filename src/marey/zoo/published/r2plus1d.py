@@ -8,6 +8,7 @@ at 128 pixels, though its table says 112.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from marey.choices import Claim
 from marey.types import ClipSpec
@@ -41,14 +42,20 @@ VMZ_SPEC = ClipSpec(
     std=(0.22803, 0.22145, 0.216989),
     views=(10, 1),
 )
-FLOW_SPEC = replace(VMZ_SPEC, frames=32, modality="flow", mean=(0.0047, 0.0046), std=(0.972, 0.755))
+FLOW: dict[str, Any] = {"mean": (0.0047, 0.0046), "std": (0.972, 0.755)}
+FLOW_SPEC = replace(VMZ_SPEC, frames=32, modality="flow", **FLOW)
 TV_SPEC = replace(VMZ_SPEC, frames=16, rate=15.0, jitter=(128, 128), views=(5, 1))
 MM_SPEC = ClipSpec(
     frames=8, stride=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), views=(10, 3)
 )
 PTV_SPEC = ClipSpec(frames=16, stride=4)
 
-VMZ = Card(spec=VMZ_SPEC, source="facebookresearch/VMZ", licence="Apache-2.0")
+VMZ = Card(
+    spec=VMZ_SPEC,
+    modalities={"flow": FLOW},
+    source="facebookresearch/VMZ",
+    licence="Apache-2.0",
+)
 FITS = "weights of any clip length fit: give frames=16 or 32 where they were trained so"
 
 
