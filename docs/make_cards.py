@@ -163,6 +163,14 @@ SYSTEMS = (
         original=True,
     ),
     System(
+        "BQN",
+        "Two pathways from one clip of three frames a moment: what moves, through a band-pass and "
+        "in full size, and the still picture, small. They exchange maps after every block, in "
+        "turns, or both ways (`both`), over ResNets or X3Ds. No weights were published; "
+        "`--net.pathways busy` or `quiet` is one pathway alone.",
+        ("bqn_",),
+    ),
+    System(
         "MutualNet",
         "One set of weights for every budget: a width uses the leading channels of each layer, and "
         "clips shrink with it. `select(gflops=...)` says which width and size; `--budget` does so "

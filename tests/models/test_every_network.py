@@ -23,6 +23,7 @@ RESNET = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0,
 SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
 X3D = {"width_factor": 1.0, "depth_factor": 1.0, "hidden": 32, "num_classes": 5, "dropout": 0.0}
 FRAMES = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 48}
+PATHS = {"num_classes": 5, "dropout": 0.0, "crop": 64, "frames": 4}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
@@ -41,6 +42,10 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mutualnet_mobilenet_v2": ({**SMALL, "multiplier": 0.25}, (2, 3, 1, 48, 48)),
     "mutualnet_resnet50": (RESNET, (2, 3, 1, 48, 48)),
     "mutualnet_slow_r50_8x8": (RESNET, (2, 3, 8, 48, 48)),
+    "bqn_r50_8x3": ({**PATHS, "width": 16, "depths": (1, 2, 1, 1)}, (2, 3, 12, 80, 80)),
+    "bqn_both_r50_8x3": ({**PATHS, "width": 16, "depths": (1, 1, 1, 1)}, (2, 3, 12, 64, 64)),
+    "bqn_x3d_m_16x3": ({**PATHS, "depth_factor": 1.0, "hidden": 64}, (2, 3, 12, 80, 80)),
+    "mutualnet_x3d_m": ({**SMALL, "depth_factor": 1.0, "hidden": 64}, (2, 3, 8, 48, 48)),
     "mutualnet_slowfast_r50_4x16": (RESNET, (2, 3, 16, 48, 48)),
     "r2plus1d_18_tv": (RESNET, (2, 3, 8, 48, 48)),
     "r2plus1d_152": (RESNET, (2, 3, 8, 48, 48)),

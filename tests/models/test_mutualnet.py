@@ -102,6 +102,7 @@ def test_the_table_and_its_statistics_are_saved(tmp_path: Any) -> None:
         ("mutualnet_slow_r50_8x8", SMALL, (2, 3, 8, 48, 48)),
         ("mutualnet_slowfast_r50_4x16", SMALL, (2, 3, 32, 48, 48)),
         ("mutualnet_resnet50", SMALL, (2, 3, 1, 48, 48)),
+        ("mutualnet_x3d_m", {"depth_factor": 1.0, "num_classes": 5}, (2, 3, 8, 48, 48)),
         ("mutualnet_mobilenet_v1", {"multiplier": 0.25, "num_classes": 5}, (2, 3, 1, 48, 48)),
         ("mutualnet_mobilenet_v2", {"multiplier": 0.25, "num_classes": 5}, (2, 3, 1, 48, 48)),
     ],

@@ -19,7 +19,8 @@ Source: T. Yang, S. Zhu, C. Chen et al., "MutualNet", ECCV 2020, and the authors
 T. Yang et al., "MutualNet: Adaptive ConvNet via Mutual Learning from Different Model
 Configurations", TPAMI, for clips, of which no code was published.
 Differs: what is not published is ours. Clip networks round as image networks do; the lateral maps
-of SlowFast are resized to the slow map and thinned to its frames.
+of SlowFast are resized to the slow map and thinned to its frames; the squeezed channels of X3D and
+the hidden layer of its head do not narrow.
 Configurations exceed the 14-field cap: they are those of the network underneath and five more.
 """
 
@@ -29,15 +30,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from marey.layers.frames import FrameClassifier, FrameHead
 from marey.layers.mobilenet import MobileNetV1, MobileNetV2, start_mobilenet
 from marey.layers.resnet2d import R50, R101, R152, Bottleneck2d, Trunk2d
 from marey.layers.switch import Key, Slice
-from marey.models import resnet3d, slowfast
+from marey.models import resnet3d, slowfast, x3d
 from marey.models.resnet3d import ResNet3d, ResNet3dConfig
 from marey.models.slimming import Mutual, Row, Slimming, resized, shrink
 from marey.models.slowfast import SlowFast, SlowFastConfig
+from marey.models.x3d import X3D, Squeeze, X3DConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,11 @@ class TwoPathConfig(Slimming, SlowFastConfig):
     """Only the slow pathway narrows, and only it sees smaller clips."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MutualX3DConfig(Slimming, X3DConfig):
+    """One clip pathway of depth-wise blocks."""
+
+
 def measured(*rows: tuple[int, float, int, float]) -> tuple[Row, ...]:
     """Rows of a published table: 1e6 multiply-adds, width, size, accuracy in per cent."""
     return tuple(
@@ -102,6 +110,7 @@ _V1 = MobileConfig(widths=(0.25, 0.5, 1.0), table=V1_TABLE)
 _V2 = MobileConfig(version=2, widths=(0.7, 0.9, 1.0), width_range=(0.7, 1.0), table=V2_TABLE)
 _R50 = ImageResNetConfig(widths=(0.8, 0.9, 1.0), width_range=(0.8, 1.0))
 _SLOW = SlowConfig(**vars(resnet3d.VARIANTS["slow_r50_8x8"]), frame_counts=(8, 4))
+_X3D = MutualX3DConfig(**vars(x3d.VARIANTS["x3d_m"]), frame_counts=(16, 8, 4))
 _SLOWFAST = TwoPathConfig(**vars(slowfast.VARIANTS["slowfast_r50_4x16"]), frame_counts=(4, 2))
 
 VARIANTS: dict[str, Slimming] = {
@@ -113,6 +122,7 @@ VARIANTS: dict[str, Slimming] = {
     "mutualnet_resnet152": replace(_R50, depths=R152),
     "mutualnet_slow_r50_8x8": _SLOW,
     "mutualnet_slowfast_r50_4x16": _SLOWFAST,
+    "mutualnet_x3d_m": _X3D,
 }
 
 
@@ -208,6 +218,30 @@ class MutualSlowFast(Mutual, SlowFast):
         return frames // self.config.alpha, size
 
 
+class CalledSqueeze(Squeeze):
+    """The same, its two layers called as such, so that they can narrow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.excite(F.relu(self.reduce(x.mean(dim=(2, 3, 4), keepdim=True))))
+        return x * gate.sigmoid()
+
+
+class MutualX3D(Mutual, X3D):
+    """X3D whose inner channels follow the rounding of their block's width."""
+
+    def __init__(self, config: MutualX3DConfig) -> None:
+        super().__init__(config)
+        for module in self.modules():
+            if isinstance(module, Squeeze):
+                module.__class__ = CalledSqueeze
+
+    def slice_of(self, name: str, module: nn.Module) -> Slice | None:
+        if name.endswith((".reduce", "head.hidden", "head.projection")):
+            return Slice(None)
+        inner = {"a", "b", "squeeze", "inner"} & set(name.split("."))
+        return Slice(self.config.bottleneck_factor if inner else 1.0)
+
+
 def residual(name: str, *, basic: bool = False) -> Slice:
     """How a layer of a ResNet narrows, by its name."""
     if name.startswith("head"):
@@ -226,4 +260,5 @@ NETWORKS: dict[type, type[Mutual]] = {
     ImageResNetConfig: MutualImageResNet,
     SlowConfig: MutualSlow,
     TwoPathConfig: MutualSlowFast,
+    MutualX3DConfig: MutualX3D,
 }

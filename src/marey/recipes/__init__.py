@@ -12,6 +12,7 @@ from pathlib import Path
 from marey.config import nearest
 from marey.recipe import Recipe
 from marey.recipes import (
+    bqn,
     defaults,
     mtv,
     mutualnet,
@@ -39,6 +40,7 @@ FAMILIES = (
     stm,
     tea,
     mutualnet,
+    bqn,
 )
 FILES = (".json", ".yaml", ".yml")
 

@@ -23,6 +23,8 @@ from marey.choices import (
 )
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import EIGHT_GPUS, FROM_SCRATCH, named
+from marey.recipes.x3d import MACHINES
+from marey.recipes.x3d import SMALL as X3D
 
 PAPER = "MutualNet: Adaptive ConvNet via Mutual Learning from Network Width and Resolution"
 REPOSITORY = "taoyang1122/MutualNet README.md"
@@ -76,6 +78,12 @@ PUBLISHED = (
         "mutualnet_slowfast_r50_4x16.k400",
         replace(CLIPS, hardware=EIGHT_GPUS),
         clip(75.7),
+    ),
+    named(
+        replace(X3D, task=TaskChoice(kind="mutual"), run=replace(X3D.run, precise_bn=0)),
+        "mutualnet_x3d_m.k400",
+        replace(CLIPS, hardware=MACHINES.hardware),
+        top1(75.1, "K400", "10x1 views, centre crop of 224 (views not stated)", FIGURES),
     ),
 )
 

@@ -55,8 +55,10 @@ def clip_indices(
             start = max(length - window, 0.0) * view / num_views
         found = linspace_indices(start, window, spec.frames, length)
     elif spec.sampling == "stride":
-        start_at = stride_start(length, spec, generator=generator, view=view, num_views=num_views)
-        found = stride_indices(start_at, spec.frames, spec.stride, length)
+        room = length - spec.segment_frames + 1  # each place opens so many consecutive frames
+        start_at = stride_start(room, spec, generator=generator, view=view, num_views=num_views)
+        places = stride_indices(start_at, spec.frames, spec.stride, length)
+        found = snippet_indices(places, spec.segment_frames, length)
     elif spec.sampling == "dense":
         drawn = dense_indices(length, spec.frames, generator=generator, views=num_views)
         found = drawn[0 if generator is not None else view]
@@ -87,7 +89,7 @@ def frames_needed(spec: ClipSpec, fps: float) -> int:
     if spec.sampling == "linspace":
         return int(window_length(spec, fps))
     if spec.sampling == "stride":
-        return (spec.frames - 1) * spec.stride + 1
+        return (spec.frames - 1) * spec.stride + spec.segment_frames
     if spec.sampling == "dense":
         return spec.frames
     return spec.frames * spec.segment_frames

@@ -176,7 +176,8 @@ def own_layouts(variant: str) -> tuple[str, ...]:
 def told_by(variant: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Fields of the configuration that a state tells by its names and shapes."""
     told = HOMES[variant].told
-    return {} if told is None else told(state)
+    fields = told(state) if told is not None else {}
+    return {n: v for n, v in fields.items() if hasattr(config_of(variant), n)}
 
 
 @cache

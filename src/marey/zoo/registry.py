@@ -15,6 +15,7 @@ from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
 from marey.zoo.published import (
+    bqn,
     csn,
     mtv,
     mutualnet,
@@ -49,6 +50,7 @@ FAMILIES: tuple[Family, ...] = (
     tea.FAMILY,
     csn.FAMILY,
     sts.FAMILY,
+    bqn.FAMILY,
 )
 
 

@@ -61,7 +61,11 @@ def bn_inception(name: str) -> str | None:
 
 
 def image_name(name: str) -> str | None:
-    """The tensor of the image network that one of ours is, of any backbone here."""
+    """The tensor of the image network that one of ours is, of any backbone here.
+
+    Both pathways of BQN are image networks of their own.
+    """
+    name = re.sub(r"^(quiet|busy)\.", "trunk.", name)
     return torchvision(name) or bn_inception(name)
 
 

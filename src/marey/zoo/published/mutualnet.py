@@ -15,7 +15,7 @@ from typing import Any
 from marey.choices import Claim
 from marey.types import ClipSpec
 from marey.zoo.cards import Card, Family, WeightsFile
-from marey.zoo.published import resnet_names
+from marey.zoo.published import resnet_names, x3d
 from marey.zoo.published.resnet3d import IMAGE
 
 REPOSITORY = "taoyang1122/MutualNet README.md"
@@ -83,9 +83,11 @@ def underneath(layout: str) -> Any:
     """A layout of the plain clip network: it stores no statistics of narrower ones."""
 
     def rule(name: str, config: Any) -> str | None:
-        if hasattr(config, "multiplier") or is_image_resnet(config):
-            raise ValueError(f"{name} has no name in the {layout} layout: it holds clip networks")
-        return None if OWN.fullmatch(name) else resnet_names.LAYOUTS[layout](name, config)
+        rules = x3d.LAYOUTS if hasattr(config, "shortcut_norms") else resnet_names.LAYOUTS
+        image = hasattr(config, "multiplier") or is_image_resnet(config)
+        if image or layout not in rules:
+            raise ValueError(f"{name} has no name in the {layout} layout; keep it in marey's own")
+        return None if OWN.fullmatch(name) else rules[layout](name, config)
 
     return rule
 
@@ -97,6 +99,8 @@ def told(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     from marey.layers.switch import leading
 
+    if plain := x3d.told(state):
+        return plain
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     norms = [n.partition(".bn.0.")[0] for n in shapes if n.endswith(".bn.0.running_mean")]
     if not norms or not all(f"{norm}.weight" in shapes for norm in norms):
@@ -206,6 +210,22 @@ CARDS: dict[str, Card] = {
         at="32x256x256",
         claims=kinetics(75.7),
     ),
+    "mutualnet_x3d_m": replace(
+        _CLIP,
+        spec=x3d.M.spec,
+        params_m=3.794,
+        gmacs=4.732,
+        at="16x224x224",
+        claims=(
+            Claim(
+                dataset="K400",
+                metric="top1",
+                value=75.1,
+                protocol="10x1 views, centre crop of 224 (views not stated)",
+                source=FIGURES,
+            ),
+        ),
+    ),
 }
 
 FAMILY = Family(
@@ -220,4 +240,5 @@ FAMILY = Family(
     ),
     told=told,
     borrowed=tuple(resnet_names.LAYOUTS),
+    forms=x3d.FAMILY.forms,
 )
