@@ -120,6 +120,7 @@ ROWS = (
         "torchvision",
     ),
     Row("r2plus1d_r50_ptv", "pytorchvideo r2plus1d_r50", hub("r2plus1d_r50"), "pytorchvideo"),
+    Row("bqn_r50_8x3", "torchvision resnet50", resnet50, frames=24, budget=1.3),
     Row(
         "x3d_m",
         "pytorchvideo x3d_m",
