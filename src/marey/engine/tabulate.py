@@ -52,24 +52,26 @@ def tabulate(
     model.set_table([model.row(s) for s in settings] if settings else model.grid())
     chosen = [row.setting for row in model.config.table]
     place = {"batch": recipe.run.batch, "rank": 0, "world": 1}
-    model.recalibrate(_clips(recipe.build_loader("train", model, **place), batches, device), chosen)
+    model.recalibrate(
+        clips_of(recipe.build_loader("train", model, **place), batches, device), chosen
+    )
     reached = accuracies(recipe, model, chosen, progress)
     spec = model.spec
-    clip = torch.zeros(1, 3, spec.frames, spec.test_size, spec.test_size, device=device)
+    clip = torch.zeros(1, 3, spec.length, spec.test_size, spec.test_size, device=device)
     for setting, accuracy in zip(chosen, reached, strict=True):
         model.note(setting, accuracy=accuracy, latency_ms=latency(model, clip, setting))
     model.set_table(front(model.config.table))
     return tuple(model.config.table)
 
 
-def _clips(loader: Any, batches: int, device: torch.device) -> list[torch.Tensor]:
+def clips_of(loader: Any, batches: int, device: torch.device) -> list[torch.Tensor]:
     """The pixels of the first batches, (B * V, C, T, H, W) each, on the device."""
     found = (batch.rgb for batch in islice(loader.epoch(0), batches))
     return [rgb.flatten(0, 1).to(device) for rgb in found if rgb is not None]
 
 
 def accuracies(
-    recipe: Any, model: Any, settings: Sequence[float], progress: Progress | None
+    recipe: Any, model: Any, settings: Sequence[float], progress: Progress | None = None
 ) -> list[float]:
     """The task's best figure (0-1) of every setting over the validation split, in one pass."""
     task = recipe.build_task(model)

@@ -1,0 +1,114 @@
+"""MutualNet's claim in miniature: one network at each width, beside that width trained alone.
+
+    python studies/widths.py                            three seeds, widths 1, 0.5 and 0.25
+    python studies/widths.py --seeds 0 --epochs 4
+
+Claimed: no width of the one network is worse than the same width trained for itself, from the
+same start and for as many steps. Both see the full clip; statistics of the one network are
+recomputed for each width. Printed: top-1 in per cent over the validation split, mean and standard
+deviation over seeds. "shows" means: the mean of the one network is not lower by more than the
+larger deviation.
+
+Source: T. Yang et al., "MutualNet", ECCV 2020, Section 4.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from marey import zoo
+from marey.choices import TaskChoice
+from marey.engine.tabulate import BATCHES, accuracies, clips_of
+from marey.engine.train import train
+from marey.layers.switch import Setting
+from marey.recipe import Recipe
+from marey.recipes.smoke import POSE, SMOKE
+
+WIDTHS = (1.0, 0.5, 0.25)
+
+
+def base(epochs: float, seed: int, data: str) -> Recipe:
+    """What both sides have in common."""
+    return SMOKE.changed(
+        data={"path": data},
+        schedule={"epochs": epochs},
+        run={"seed": seed, "evaluate_epochs": 100},
+    )
+
+
+def together(common: Recipe, out: Path, widths: Sequence[float]) -> dict[float, float]:
+    """Top-1 of each width of one network that learned mutually."""
+    recipe = replace(
+        common.changed(
+            net={"widths": sorted(widths), "width_range": [min(widths), 1.0], "sizes": [64, 48]}
+        ),
+        model="mutualnet_slow_r50_8x8",
+        task=TaskChoice(kind="mutual"),
+    )
+    train(recipe, out, progress=print_nothing)
+    network = zoo.load(out)
+    settings = [Setting(width, frames=8, size=64) for width in widths]
+    loader = recipe.build_loader("train", network, batch=recipe.run.batch, rank=0, world=1)
+    network.recalibrate(clips_of(loader, BATCHES), settings)
+    reached = accuracies(recipe, network, settings)
+    return dict(zip(widths, (100 * value for value in reached), strict=True))
+
+
+def alone(common: Recipe, out: Path, width: float) -> float:
+    """Top-1 of the plain network of one width."""
+    narrow = round(common.net["width"] * width)
+    recipe = replace(common.changed(net={"width": narrow}), model="slow_r50_8x8")
+    return 100 * train(recipe, out, progress=print_nothing).metrics["top1"]
+
+
+def print_nothing(row: object) -> None:
+    """Progress that is not shown."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Train both sides for every seed and print the table."""
+    parser = argparse.ArgumentParser(description="One network at each width, and each alone.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--widths", type=float, nargs="+", default=list(WIDTHS))
+    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--data", default=POSE)
+    chosen = parser.parse_args(words)
+    one: dict[float, list[float]] = {width: [] for width in chosen.widths}
+    own: dict[float, list[float]] = {width: [] for width in chosen.widths}
+    for seed in chosen.seeds:
+        with tempfile.TemporaryDirectory() as scratch:
+            common = base(chosen.epochs, seed, chosen.data)
+            for width, top1 in together(common, Path(scratch) / "one", chosen.widths).items():
+                one[width].append(top1)
+            for width in chosen.widths:
+                own[width].append(alone(common, Path(scratch) / f"own{width}", width))
+        told = ", ".join(f"{w:g}: {one[w][-1]:.1f} / {own[w][-1]:.1f}" for w in chosen.widths)
+        print(f"seed {seed}: {told}", file=sys.stderr, flush=True)
+    print(f"{'width':>6} {'one network':>16} {'trained alone':>16}  claim")
+    shown = [row(width, one[width], own[width]) for width in chosen.widths]
+    return 0 if all(shown) else 1
+
+
+def row(width: float, one: Sequence[float], own: Sequence[float]) -> bool:
+    """Print one width; whether the claim shows there."""
+    (mean, spread), (other, wide) = spread_of(one), spread_of(own)
+    shows = mean >= other - max(spread, wide)
+    word = "shows" if shows else "does not show"
+    left, right = f"{mean:.1f} +- {spread:.1f}", f"{other:.1f} +- {wide:.1f}"
+    print(f"{width:6g} {left:>16} {right:>16}  {word}", flush=True)
+    return shows
+
+
+def spread_of(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation; 0 of a single value."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
