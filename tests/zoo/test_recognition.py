@@ -146,3 +146,16 @@ def test_each_realisation_is_told_by_its_tensors(
 def test_weights_of_another_realisation_are_named(of: str, layout: str, asked: str) -> None:
     with pytest.raises(ValueError, match=rf"these are the tensors of {of}( or \w+)?, not {asked}$"):
         zoo.load(asked, blank(of, layout))
+
+
+@pytest.mark.parametrize(("channels", "modality"), [(3, "rgb"), (10, "flow")])
+def test_a_flow_network_is_told_by_its_first_kernel(channels: int, modality: str) -> None:
+    config = zoo.config_of("tsm_r50_8f", modality=modality)
+    shapes = shapes_of("tsm_r50_8f", config)
+    names = published_names(family_of("tsm_r50_8f"), "original", shapes, config)
+    state = {names[n]: torch.zeros(shapes[n]) for n in names}
+    assert state["base_model.conv1.weight"].shape[1] == channels
+    with pytest.warns(UserWarning, match="taken for tsm_r50_8f"):
+        assert only_variant(state, {}, "file") == "tsm_r50_8f"
+    network = zoo.load("tsm_r50_8f", state)
+    assert network.spec.modality == modality  # type: ignore[union-attr]

@@ -184,10 +184,12 @@ def told_by(variant: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _signature(
     variant: str, layout: str, fields: tuple[tuple[str, Any], ...] = ()
 ) -> tuple[dict[str, str], Shapes] | None:
-    """Published names and our shapes of a variant; None where the layout cannot hold it."""
+    """Published names and our shapes of a variant; None where the layout cannot hold it, or the
+    variant not what a state tells.
+    """
     config = config_of(variant, **dict(fields))
-    shapes = shapes_of(variant, config)
     try:
+        shapes = shapes_of(variant, config)
         return published_names(HOMES[variant], layout, shapes, config), shapes
     except ValueError:
         return None

@@ -11,6 +11,7 @@ Phoenix1327/tea-action-recognition and open-mmlab/mmaction2.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from marey.zoo.published.resnet_names import HEAD, torchvision
@@ -46,6 +47,20 @@ EXTRA_TEA = {
     "excite.expand.conv": "me.conv3",
     "excite.expand.norm": "me.bn3",
 }
+
+
+FIRST_KERNELS = (
+    *("base_model.conv1.weight", "backbone.conv1.conv.weight", "base_model.conv1_7x7_s2.weight"),
+    *("trunk.stem.conv.weight", "trunk.stem.wide.conv.weight"),
+)
+
+
+def told_modality(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The modality that a state's first kernel reads, by its channels."""
+    kernel = next((state[name] for name in FIRST_KERNELS if name in state), None)
+    known = {3: "rgb", 10: "flow", 15: "rgb_difference"}
+    modality = None if kernel is None else known.get(int(kernel.shape[1]))
+    return {"modality": modality} if modality else {}
 
 
 def bn_inception(name: str) -> str | None:

@@ -42,6 +42,7 @@ CARDS: dict[str, Card] = {
     "stm_r50_8f": _R50,
     "stm_r50_16f": replace(
         _R50,
+        twin="stm_r50_8f",
         spec=replace(EIGHT, frames=16),
         gmacs=66.16,
         at="16x224x224",
@@ -56,9 +57,9 @@ CARDS: dict[str, Card] = {
         ),
     ),
     "stm_r101_8f": _DEEP,
-    "stm_r101_16f": replace(_DEEP, spec=replace(EIGHT, frames=16)),
+    "stm_r101_16f": replace(_DEEP, twin="stm_r101_8f", spec=replace(EIGHT, frames=16)),
     "stm_r152_8f": _DEEP,
-    "stm_r152_16f": replace(_DEEP, spec=replace(EIGHT, frames=16)),
+    "stm_r152_16f": replace(_DEEP, twin="stm_r152_8f", spec=replace(EIGHT, frames=16)),
 }
 
 FAMILY = Family(

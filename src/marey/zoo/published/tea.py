@@ -40,6 +40,7 @@ CARDS: dict[str, Card] = {
     "tea_r50_8f": _R50,
     "tea_r50_16f": replace(
         _R50,
+        twin="tea_r50_8f",
         spec=replace(EIGHT, frames=16),
         gmacs=69.08,
         at="16x224x224",

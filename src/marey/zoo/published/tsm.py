@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from marey.choices import Claim
 from marey.zoo.cards import Card, Family, WeightsFile
-from marey.zoo.published.frame_names import tsm_mmaction2, tsm_original
+from marey.zoo.published.frame_names import told_modality, tsm_mmaction2, tsm_original
 from marey.zoo.published.resnet3d import pair
 from marey.zoo.published.tsn import FLOW, FRAME, weights
 
@@ -81,6 +81,7 @@ CARDS: dict[str, Card] = {
     "tsm_r50_16f": replace(
         _R50,
         spec=replace(EIGHT, frames=16),
+        twin="tsm_r50_8f",
         gmacs=65.75,
         at="16x224x224",
         claims=top1(72.6, "K400", ONE)
@@ -117,6 +118,7 @@ CARDS: dict[str, Card] = {
     ),
     "tsm_dense_r50_8f": replace(
         _R50,
+        twin="tsm_r50_8f",
         spec=replace(FULL, sampling="dense", stride=8, views=(10, 3)),
         claims=top1(74.1, "K400", THIRTY)
         + pair({"top1": 73.38, "top5": 90.78}, "K400", "10x10 views", TABLE),
@@ -138,6 +140,7 @@ CARDS: dict[str, Card] = {
     "tsm_mobilenet_v2_8f": replace(_MOBILE, note="no published weights of uniform sampling"),
     "tsm_dense_mobilenet_v2_8f": replace(
         _MOBILE,
+        twin="tsm_mobilenet_v2_8f",
         spec=replace(FULL, sampling="dense", stride=8, views=(10, 3)),
         claims=top1(69.5, "K400", THIRTY)
         + pair({"top1": 68.71, "top5": 88.32}, "K400", "10x3 views", TABLE),
@@ -147,8 +150,8 @@ CARDS: dict[str, Card] = {
         ),
         note="a window of 64 frames instead of the whole video",
     ),
-    "tsm_online_r18_8f": _ONLINE,
-    "tsm_online_r50_8f": replace(_ONLINE, params_m=24.33),
+    "tsm_online_r18_8f": replace(_ONLINE, twin="tsm_r18_8f"),
+    "tsm_online_r50_8f": replace(_ONLINE, params_m=24.33, twin="tsm_r50_8f"),
     "tsm_online_mobilenet_v2_8f": replace(
         _ONLINE,
         classes="",
@@ -172,5 +175,6 @@ FAMILY = Family(
     network="TSM",
     cards=CARDS,
     layouts={"original": tsm_original, "mmaction2": tsm_mmaction2},
+    told=told_modality,
     shapeless=("num_classes", "dropout", "frames", "crop", "share", "direction", "place", "halves"),
 )

@@ -11,11 +11,12 @@ from typing import Any
 
 from marey.types import ClipSpec
 from marey.zoo.cards import Card, Family, WeightsFile
-from marey.zoo.published.frame_names import tsn_mmaction2, tsn_original
+from marey.zoo.published.frame_names import told_modality, tsn_mmaction2, tsn_original
 from marey.zoo.published.resnet3d import pair
 
 MMACTION2 = "https://download.openmmlab.com/mmaction/v1.0/recognition"
 TABLE = "open-mmlab/mmaction2 configs/recognition/tsn/README.md"
+TSM_README = "mit-han-lab/temporal-shift-module README.md"
 PROTOCOL = "25x10 views, 224 crop"
 
 FRAME = ClipSpec(
@@ -85,7 +86,7 @@ EIGHT = replace(FRAME, frames=8)
 
 CARDS: dict[str, Card] = {
     "tsn_r18_3seg": _R18,
-    "tsn_r18_8seg": replace(_R18, spec=EIGHT),
+    "tsn_r18_8seg": replace(_R18, spec=EIGHT, twin="tsn_r18_3seg"),
     "tsn_r50_3seg": replace(
         _R50, **row("r50_8xb32-1x1x3-100e_kinetics400", "20220906-cd10898e", 72.83, 90.65)
     ),
@@ -94,13 +95,33 @@ CARDS: dict[str, Card] = {
         spec=replace(FRAME, frames=5),
         gmacs=20.55,
         at="5x224x224",
-        **row("r50_8xb32-1x1x5-100e_kinetics400", "20220906-65d68713", 73.80, 91.21),
+        twin="tsn_r50_3seg",
+        claims=pair({"top1": 73.80, "top5": 91.21}, "K400", PROTOCOL, TABLE)
+        + pair({"top1": 68.8}, "K400", "8 segments, 1x1 view, 224 crop", TSM_README)
+        + pair({"top1": 69.9}, "K400", "8 segments, 1x10 views, 224 crop", TSM_README)
+        + pair({"top1": 70.6}, "K400", "8 dense frames, 10x3 views, full resolution", TSM_README),
+        weights=(
+            weights(
+                "tsn",
+                "tsn_imagenet-pretrained-r50_8xb32-1x1x5-100e_kinetics400-rgb",
+                "20220906-65d68713",
+                "k400",
+            ),
+            WeightsFile(
+                tag="k400",
+                layout="original",
+                address="https://hanlab18.mit.edu/projects/tsm/models/"
+                "TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth",
+                licence="MIT",
+            ),
+        ),
     ),
     "tsn_r50_8seg": replace(
         _R50,
         spec=EIGHT,
         gmacs=32.88,
         at="8x224x224",
+        twin="tsn_r50_3seg",
         claims=pair({"top1": 74.12, "top5": 91.34}, "K400", PROTOCOL, TABLE)
         + pair({"top1": 35.51, "top5": 67.09}, "SSv2", PROTOCOL, TABLE),
         weights=tuple(
@@ -118,6 +139,7 @@ CARDS: dict[str, Card] = {
         gmacs=65.75,
         at="16x224x224",
         classes="",
+        twin="tsn_r50_3seg",
         **row("r50_8xb32-1x1x16-50e_sthv2", "20230221-85bcc1c3", 36.91, 68.77, "SSv2"),
     ),
     "tsn_dense_r50_5seg": replace(
@@ -125,10 +147,13 @@ CARDS: dict[str, Card] = {
         spec=replace(FRAME, frames=5, sampling="dense", stride=12, test_frames=0, views=(10, 10)),
         gmacs=20.55,
         at="5x224x224",
+        twin="tsn_r50_3seg",
         note="a window of 64 frames instead of the whole video",
         **row("r50_8xb32-dense-1x1x5-100e_kinetics400", "20220906-dcbc6e01", 71.37, 89.67),
     ),
-    "tsn_r101_3seg": replace(_R50, params_m=43.32, gmacs=23.5, note="no published weights"),
+    "tsn_r101_3seg": replace(
+        _R50, params_m=43.32, gmacs=23.5, note="no published weights", twin="tsn_r101_8seg"
+    ),
     "tsn_r101_8seg": replace(
         _R50,
         spec=EIGHT,
@@ -155,4 +180,5 @@ FAMILY = Family(
     cards=CARDS,
     layouts={"mmaction2": tsn_mmaction2, "original": tsn_original},
     shapeless=("num_classes", "dropout", "crop", "top_k"),
+    told=told_modality,
 )
