@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from marey.layers.conv import ConvNorm, FoldingConvNorm, Triple
+from marey.layers.conv import ConvNorm, FoldingConvNorm, Triple, convolve, eager_on_cpu
 
 
 def test_padding_keeps_the_size_and_strides_round_up() -> None:
@@ -43,6 +43,49 @@ def test_folding_changes_no_number_and_no_parameter(
         assert not torch.equal(folded, plain), "it took the plain way"
     assert folded.is_contiguous(memory_format=torch.channels_last_3d)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_training_is_that_of_a_plain_layer() -> None:
+    torch.manual_seed(0)
+    for kernel, groups in (((1, 1, 1), 1), ((3, 3, 3), 8)):
+        network = FoldingConvNorm(8, 8, kernel, groups=groups)
+        plain = ConvNorm(8, 8, kernel, groups=groups)
+        plain.load_state_dict(network.state_dict())
+        clip = torch.randn(2, 8, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+        weight = torch.randn(2, 8, 4, 6, 6)
+        for layer in (network, plain):
+            (layer(clip) * weight).sum().backward()
+        torch.testing.assert_close(network.conv.weight.grad, plain.conv.weight.grad)
+        torch.testing.assert_close(network.norm.running_var, plain.norm.running_var)
+
+
+def test_every_way_of_convolving_is_the_plain_one() -> None:
+    torch.manual_seed(0)
+    clip = torch.randn(2, 8, 5, 7, 6).contiguous(memory_format=torch.channels_last_3d)
+    for kernel, stride, groups in (
+        ((1, 1, 1), (1, 2, 2), 1),
+        ((1, 3, 3), (1, 2, 2), 1),
+        ((1, 3, 3), (1, 1, 1), 8),
+        ((5, 1, 1), (1, 1, 1), 8),
+        ((3, 1, 1), (2, 1, 1), 1),
+        ((3, 3, 3), (1, 2, 2), 8),
+        ((3, 3, 3), (2, 1, 1), 1),
+    ):
+        conv = ConvNorm(8, 8, kernel, stride=stride, groups=groups).conv
+        assert eager_on_cpu(conv, clip)
+        found = convolve(clip, conv, conv.weight)
+        torch.testing.assert_close(found, conv(clip))
+        assert found.is_contiguous(memory_format=torch.channels_last_3d), kernel
+
+
+def test_a_depthwise_kernel_learns_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    conv = ConvNorm(8, 8, (3, 3, 3), groups=8).conv
+    clip = torch.randn(1, 8, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = convolve(clip, conv, conv.weight)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, conv(clip.float()).bfloat16())
 
 
 def test_a_swapped_convolution_is_called_as_it_is() -> None:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import FoldingConvNorm, Triple
+from marey.layers.conv import FoldingConvNorm, Triple, convolve, eager_on_cpu
 from marey.layers.heads import ClassifierHead, ClipClassifier, PoolRule
 from marey.layers.init import start_resnet
 from marey.layers.resnet3d import check_clip
@@ -90,6 +90,8 @@ class Stem(nn.Module):
         self.time = FoldingConvNorm(width, width, (5, 1, 1), groups=width)
 
     def forward(self, clip: Tensor) -> Tensor:
+        if eager_on_cpu(self.space, clip):
+            return F.relu(self.time(convolve(clip, self.space, self.space.weight)), inplace=True)
         return F.relu(self.time(self.space(clip)), inplace=True)
 
 

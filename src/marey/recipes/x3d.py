@@ -1,4 +1,4 @@
-"""Published results of X3D as recipes.
+"""Published results of X3D as recipes, and a smoke run.
 
     .k400          from scratch on Kinetics-400, thirty views of the larger test crop
     .k400_centre   the same training, ten centre crops of the training size
@@ -17,6 +17,7 @@ from dataclasses import replace
 from marey.choices import Claim, RunChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import FROM_SCRATCH, PTV, ZOO, named
+from marey.recipes.smoke import ARROW, smoke
 
 PAPER = "X3D: Expanding Architectures for Efficient Video Recognition, CVPR 2020"
 THIRTY = "10x3 views of the test crop"
@@ -75,4 +76,26 @@ UNCHECKED_K400 = (
     named(LARGE, "x3d_xl.k400", MACHINES, top1(None, UNCHECKED)),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*K400, *UNCHECKED_K400)}
+SMOKE = (
+    replace(
+        smoke(
+            "x3d.smoke",
+            "x3d_s",
+            ARROW,
+            reached=95.0,
+            optim={"lr": 4e-3, "clip_norm": 1.0},
+            schedule={"epochs": 18.0},
+            run={"batch": 16},
+            clip={"size": 48, "test_size": 48, "short_side": 48, "jitter": [48, 54]},
+        ),
+        net={
+            "width_factor": 1.0,
+            "depth_factor": 1.0,
+            "hidden": 64,
+            "dropout": 0.1,
+            "pool": "global",
+        },
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*K400, *UNCHECKED_K400, *SMOKE)}
