@@ -106,6 +106,7 @@ ROWS = (
     Row("i3d_r50_8x8", "pytorchvideo i3d_r50", hub("i3d_r50"), "pytorchvideo"),
     Row("slow_r50_8x8", "pytorchvideo slow_r50", hub("slow_r50"), "pytorchvideo"),
     Row("slowfast_r50_8x8", "pytorchvideo slowfast_r50", hub("slowfast_r50"), "pytorchvideo", pair),
+    Row("s3d", "torchvision s3d", maker("torchvision.models.video:s3d"), "torchvision", frames=16),
     Row("c2d_nopool_r50_8x8", "torchvision resnet50", resnet50, image_resnet),
     Row("tsn_r50_8seg", "torchvision resnet50", resnet50, image_resnet),
     Row("tsm_r50_8f", "torchvision resnet50", resnet50, budget=1.15),

@@ -64,7 +64,7 @@ SYSTEMS = (
         "The same network with three frames in the first convolution of every other block and "
         "five in the stem, so that motion is seen from the start. `slow_i3d` keeps all frames to "
         "the end. Weights of an image ResNet can be inflated into it.",
-        ("i3d_", "slow_i3d_"),
+        ("i3d_r", "i3d_nl_", "slow_i3d_"),
     ),
     System(
         "Slow",
@@ -169,6 +169,16 @@ SYSTEMS = (
         "turns, or both ways (`both`), over ResNets or X3Ds. No weights were published; "
         "`--net.pathways busy` or `quiet` is one pathway alone.",
         ("bqn_",),
+    ),
+    System(
+        "S3D and I3D on Inception-V1",
+        "Inception blocks over clips. I3D convolves time everywhere, I2D nowhere, `top` and "
+        "`bottom` in so many of the upper or lower units (of eleven). S3D splits every convolution "
+        "into space, then time; S3D-G scales channels by what the whole clip shows; Fast S3D spans "
+        "time in its two top blocks only. `tf` computes as the authors' code, `milnce` as a "
+        "network trained with text, whose 512 outputs are an embedding. Clips of any size from "
+        "5 frames of 17x17 pixels up.",
+        ("s3d", "fast_s3d", "i2d_", "i3d_inception", "i3d_flow_", "i3d_top", "i3d_bottom"),
     ),
     System(
         "MutualNet",

@@ -24,6 +24,7 @@ SMALL = {"num_classes": 5, "dropout": 0.0, "crop": 64}
 X3D = {"width_factor": 1.0, "depth_factor": 1.0, "hidden": 32, "num_classes": 5, "dropout": 0.0}
 FRAMES = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 48}
 PATHS = {"num_classes": 5, "dropout": 0.0, "crop": 64, "frames": 4}
+S3D = {"width": 16, "num_classes": 5, "dropout": 0.0}
 ATTENTION = {"nonlocals": ((), (0,), (0,), ())}
 
 MVIT = {"depths": (1, 1, 1), "strides": (1, 2, 2), "width": 16, "crop": 32, "num_classes": 5}
@@ -53,6 +54,11 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "r2plus1d_r50_ptv": (RESNET, (2, 3, 8, 64, 64)),
     "r2d_18": (RESNET, (2, 3, 8, 48, 48)),
     "rmc3_18": (RESNET, (2, 3, 8, 48, 48)),
+    "i3d_top4_inception": (S3D, (2, 3, 8, 64, 64)),
+    "s3d": (S3D, (2, 3, 16, 64, 64)),
+    "s3dg_flow": (S3D, (2, 2, 16, 64, 64)),
+    "s3dg_tf": (S3D, (2, 3, 8, 64, 64)),
+    "s3dg_milnce": (S3D, (2, 3, 16, 64, 64)),
     "mvit_b_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 4, 32, 32)),
     "mvitv2_s_16x4": ({**MVIT_CLIP, **MEAN}, (2, 3, 6, 40, 40)),
     "mvitv2_t": ({**MVIT, "drop_path": 0.0}, (2, 3, 1, 48, 48)),
@@ -110,6 +116,8 @@ def made(name: str) -> tuple[Any, Tensor]:
             nn.init.uniform_(part.running_var, 0.5, 1.5)
         elif isinstance(part, nn.Conv2d) and part.groups > 1:
             nn.init.normal_(part.weight, 0, 0.5)  # the published start fades over many layers
+        elif isinstance(part, nn.Conv3d) and HOMES[name].name == "s3d":
+            nn.init.kaiming_normal_(part.weight)  # and so does that of 70 layers without shortcuts
     for value in network.parameters():  # what starts at zero would hide the rest
         if value.dim() > 1 and not value.any():
             nn.init.normal_(value, std=0.1)

@@ -72,3 +72,24 @@ def start_transformer(
                 nn.init.trunc_normal_(value, std=std)
             else:
                 nn.init.zeros_(value)
+
+
+@torch.no_grad()
+def start_inception(network: nn.Module, *, std: float = 0.01) -> None:
+    """Kernels and gates from a truncated normal of deviation ``std``; a bias alone means identity.
+
+    A convolution over time that carries a bias instead of a norm starts as the identity, its centre
+    one and all else zero. Norms start as identities, biases at zero.
+    Source: S. Xie et al., ECCV 2018, and the authors' code.
+    """
+    if next(network.parameters()).is_meta:
+        return  # nothing to draw into
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and module.bias is not None:
+            nn.init.dirac_(module.weight)
+        elif isinstance(module, (nn.Conv3d, nn.Linear)):
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

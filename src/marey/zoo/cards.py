@@ -79,6 +79,8 @@ class Family:
     resize: str = ""
     start: str = ""
     marks: tuple[str, ...] = ()  # published tensors that the image network it grew from has not
+    aside: tuple[str, ...] = ()  # prefixes of tensors in published files for parts not built here
+    reads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # layout: fields of spec
 
 
 @dataclass(frozen=True)
@@ -109,4 +111,5 @@ TAGS: dict[str, Tag] = {
     "ig65m": Tag(359),
     "in1k": Tag(1000),
     "in21k": Tag(19168),
+    "howto100m": Tag(512),  # an embedding, no classes
 }

@@ -36,7 +36,7 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     Where some agree in the number of classes they were published with, only those are given.
     """
-    tensors = tidy(as_tensors(state))
+    tensors = built_part(tidy(as_tensors(state)))
     exact: list[tuple[str, str]] = []
     other: list[tuple[str, str]] = []
     read = _Readings(tensors)
@@ -128,6 +128,12 @@ def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
     if alike := inferred(state):
         return alike
     raise ValueError(f"{where} fits no model exactly; {_nearest(state)}")
+
+
+def built_part(state: State) -> State:
+    """A tidied state without the tensors of parts that are published with it but not built here."""
+    aside = tuple({prefix for family in HOMES.values() for prefix in family.aside})
+    return {name: value for name, value in state.items() if not name.startswith(aside)}
 
 
 def shapes_of(variant: str, config: Any) -> Shapes:

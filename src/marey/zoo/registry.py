@@ -23,6 +23,7 @@ from marey.zoo.published import (
     r2plus1d,
     resnet3d,
     rev_mvit,
+    s3d,
     slowfast,
     stm,
     sts,
@@ -51,6 +52,7 @@ FAMILIES: tuple[Family, ...] = (
     csn.FAMILY,
     sts.FAMILY,
     bqn.FAMILY,
+    s3d.FAMILY,
 )
 
 

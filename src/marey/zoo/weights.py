@@ -29,6 +29,7 @@ from marey.zoo.names import (
 from marey.zoo.recognition import (
     HEAD,
     MAREY,
+    built_part,
     classes_in,
     only_variant,
     recognise,
@@ -83,7 +84,7 @@ def load(
         return _started(name, start, state, num_classes, fields, where)
     if "variant" in header:
         return _load_own(name, state, header, num_classes, fields, where)
-    state = tidy(state)
+    state = _built(tidy(state), where)
     name = name or only_variant(state, header, where)
     return _load_published(name, state, num_classes, fields, where)
 
@@ -106,6 +107,18 @@ def _is_image(name: str, state: State) -> bool:
     if not any(tensor in state for tensor in IMAGE_NETWORKS):
         return False
     return not any(mark in state for mark in family_of(name).marks)
+
+
+def _built(state: State, where: str) -> State:
+    """The tensors of networks built here; those of other parts are left out, loudly."""
+    kept = built_part(state)
+    if left := [name for name in state if name not in kept]:
+        warnings.warn(
+            f"{where}: {len(left)} tensors of a part that is not built here were left out "
+            f"({left[0]} first)",
+            stacklevel=3,
+        )
+    return kept
 
 
 def _started(
@@ -228,7 +241,8 @@ def _load_published(
         names = [listed, "kinetics400", "kinetics600", "kinetics700"] if not tag else [listed]
         fitting = (class_names(n) for n in names if n)
         classes = next((c for c in fitting if len(c) == target), None)
-    spec = spec_of(name, network.config)
+    read = family_of(variant).reads.get(layout, {})
+    spec = replace(spec_of(name, network.config), **read)
     provenance = f"{where} ({layout})"
     return attach(network, variant, network.config, spec, classes=classes, provenance=provenance)
 
