@@ -156,7 +156,7 @@ def with_classes(shapes: Shapes, num_classes: int) -> Shapes:
     heads = {
         name: (num_classes, *shape[1:])
         for name, shape in shapes.items()
-        if name.startswith("head.projection.")
+        if name.startswith("head.projection")  # or projection_quiet, of a second head
     }
     return {**shapes, **heads}
 
