@@ -155,6 +155,14 @@ SYSTEMS = (
         ("sts_", "slowfast_r50_4x16_mm", "slowfast_r50_8x8_mm"),
     ),
     System(
+        "BasicTAD and PlusTAD",
+        "What happens when, in half a minute of frames at once: a clip network, a pyramid over "
+        "time, and a head that finds segments ([when.md](when.md)). `ab` refines anchors, `af` "
+        "measures distances from points. PlusTAD sees twice the frames, larger. `--net.backbone` "
+        "puts another network of this page inside.",
+        ("basictad_", "plustad_"),
+    ),
+    System(
         "C2D and I3D of the non-local paper",
         "The originals of 2018, with ImageNet weights to start from. They differ from those above "
         "in arithmetic (no padding in the first pool; strides in time in the 32x2 and 128x1 "

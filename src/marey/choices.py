@@ -67,16 +67,45 @@ class SuppressionChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowChoice:
+    """How windows are cut from long videos, and what happens to their pixels in training."""
+
+    complete: float = 0.75  # share of an instance, or of the window, that must be in it
+    overlap: float = 0.25  # of neighbouring windows, in evaluation
+    photometric: float = 0.5  # probabilities
+    rotation: float = 0.5
+    angle: float = 45.0  # degrees, either way
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentChoice:
+    """How a detector's answers become segments: in a window, over the video, once more.
+
+    ``repeat_as``: every segment of the first class also stands for the second, which contains it.
+    """
+
+    min_score: float = 0.005
+    candidates: int = 2000  # of a window, the best
+    inside: SuppressionChoice = SuppressionChoice(kind="none", most=100000)
+    joined: SuppressionChoice = SuppressionChoice(kind="weighted", threshold=0.5, most=1200)
+    repeat_as: tuple[tuple[str, str], ...] = ()
+    again: SuppressionChoice = SuppressionChoice(kind="none", most=100000)
+    overlaps: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)  # at which precision is measured
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskChoice:
     """What a batch means. ``combine``: how the scores of a video's views become one.
 
     ``logits`` averages before the softmax, as TSN, TSM and TEA do, the others after it.
     """
 
-    kind: Literal["classification", "mutual"] = "classification"
+    kind: Literal["classification", "mutual", "temporal_detection"] = "classification"
     labels: Literal["single", "multi"] = "single"
     smoothing: float = 0.0
     combine: Literal["mean", "max", "logits"] = "mean"
+    windows: WindowChoice = WindowChoice()
+    segments: SegmentChoice = SegmentChoice()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +140,7 @@ class ScheduleChoice:
     factors: tuple[float, ...] = ()  # one per step for relative_steps
     gamma: float = 0.1
     cosine_after_warmup: bool = False
+    cycles: int = 1  # of the cosine, which starts anew after each
     multigrid: Literal["none", "short", "long", "both"] = "none"
 
 

@@ -165,12 +165,19 @@ class Recipe:
         """What a batch means for this model."""
         from marey.tasks.classification import Classification
         from marey.tasks.mutual import Mutual, check_run
+        from marey.tasks.temporal_detection import TemporalDetection
 
-        num_classes = len(self.open_data().classes)
-        if self.task.kind == "mutual":
+        num_classes, kind = len(self.open_data().classes), self.kind_of(model)
+        if kind == "temporal_detection":
+            return TemporalDetection(self.task, model)
+        if kind == "mutual":
             check_run(self.run, self.schedule)
             return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
         return Classification(self.task_of_data(), num_classes=num_classes)
+
+    def kind_of(self, model: Any) -> str:
+        """The kind of task: a network made for one says so, else ``task.kind``."""
+        return getattr(model, "task", self.task.kind)
 
     def task_of_data(self) -> TaskChoice:
         """The task, multi-label where the data is: a clip of such data may have several classes."""
@@ -207,18 +214,21 @@ class Recipe:
         from marey.data.dataset import ClipDataset
         from marey.data.loader import build_loader
         from marey.data.mixing import Mix
+        from marey.data.windows import WindowDataset
 
         training = role == "train"
-        dataset = ClipDataset(
-            items,
-            spec or model.spec,
-            training=training,
-            augment=self.augment,
-            data=self.data,
-            seed=self.run.seed,
-            views=views,
-            num_classes=len(model.classes),
-        )
+        shared: dict[str, Any] = {
+            "training": training,
+            "augment": self.augment,
+            "data": self.data,
+            "seed": self.run.seed,
+            "num_classes": len(model.classes),
+        }
+        dataset: Any
+        if self.kind_of(model) == "temporal_detection":
+            dataset = WindowDataset(items, model.spec, windows=self.task.windows, **shared)
+        else:
+            dataset = ClipDataset(items, spec or model.spec, views=views, **shared)
         mixes = training and (self.augment.mixup > 0 or self.augment.cutmix > 0)
         return build_loader(
             dataset,

@@ -58,6 +58,11 @@ class ClipSpec:
         return self.frames * self.segment_frames
 
 
+def steps_a_second(spec: ClipSpec) -> float:
+    """How many frames a second a network sees of a long video."""
+    return spec.rate / spec.stride
+
+
 @dataclass(frozen=True)
 class Clip:
     """Consecutive or sampled frames of one source, with the time of each.

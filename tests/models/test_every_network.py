@@ -190,8 +190,12 @@ def test_built_without_memory_and_saved_whole(name: str, tmp_path: Path) -> None
         assert torch.equal(again.eval()(clip), network.eval()(clip))
 
 
+OTHERS = {"basictad"}  # detectors answer otherwise; their own page tests the same promises
+
+
 def test_every_family_has_a_line_here() -> None:
-    assert {HOMES[name].name for name in TINY} == {family.name for family in HOMES.values()}
+    told = {HOMES[name].name for name in TINY} | OTHERS
+    assert told == {family.name for family in HOMES.values()}
 
 
 @pytest.mark.parametrize("name", zoo.list_models())

@@ -37,8 +37,10 @@ class Predict(NetFields):
     """variant, where the weights do not tell"""
     weights: str = ""
     """run folder or weight file, ours or any published layout"""
-    task: Literal["what"] = "what"
-    """what: which classes"""
+    task: Literal["what", "when"] = "what"
+    """what: which classes; when: segments of long files, printed as they are final"""
+    min_score: float | None = None
+    """when: the least score of a segment; default 0.3, of a classifier 0.5"""
     views: str = ""
     """TIMExSPACE views of each file, as 10x3"""
     window: float = 0.0
@@ -52,7 +54,7 @@ class Predict(NetFields):
     json_out: str = ""
     """write those lines to a file"""
     save: str = ""
-    """folder for videos with the labels drawn in"""
+    """folder for videos with the labels drawn in; when: for .json, .csv, .vtt and a page"""
     stream: bool = False
     """play SOURCE as if it were live"""
     every: float = 1.0
@@ -86,6 +88,10 @@ class Predict(NetFields):
         wanted = views(self.views)
         model = model_for(self.model, self.weights, self.random_weights, self.net)
         model = keep_to(model, self.budget) if self.budget else model
+        if self.task == "when":
+            return self._when(model)
+        if getattr(model, "task", "classification") == "temporal_detection":
+            raise UsageError(f"{model.variant} finds segments: add --task when")
         endless = [s for s in self.sources if self.stream or is_endless(s)]
         if endless and len(self.sources) > 1:
             raise UsageError(f"{endless[0]} is endless: give it alone")
@@ -131,6 +137,51 @@ class Predict(NetFields):
             write_whole(self.json_out, "".join(line + "\n" for line in lines))
         return 1 if short else 0
 
+    def _when(self, model: Any) -> int:
+        """Segments of each file: printed as they are final, then written whole."""
+        from marey.predictor import When, save_timeline, unique_names
+        from marey.predictor.sources import expand_all, name_of
+        from marey.video import VideoError, open_video
+
+        ready = When(
+            model,
+            min_score=self.min_score,
+            device=self.device,
+            precision=self.precision,
+            window_s=self.window or None,
+            step_s=self.step or None,
+        )
+        every = expand_all(self.sources)
+        lines, short = [], False
+        for source, name in zip(every, unique_names([name_of(s) for s in every]), strict=True):
+            found, skipped, duration_s = [], "", 0.0
+            if not self.json:
+                print(name_of(source), flush=True)
+            try:
+                with open_video(source) as video:  # type: ignore[arg-type]
+                    duration_s = float(video.times[0]) + video.duration_s
+                    for one in ready.stream(video):
+                        found.append(one)
+                        if not self.json:
+                            print(segment_line(one), flush=True)
+                    if video.lost:
+                        skipped = f"frames that could not be decoded: {video.lost}"
+            except VideoError as error:
+                skipped = f"{error.cause} (at {error.position})"
+            result = ready.result(name_of(source), found, skipped)
+            lines.append(json.dumps(result, ensure_ascii=False))
+            short = short or bool(skipped)
+            if skipped:
+                echo(f"{name_of(source)}: skipped, {skipped}")
+            if self.json:
+                print(lines[-1], flush=True)
+            if self.save and duration_s:
+                page = save_timeline(result, Path(self.save), name=name, duration_s=duration_s)
+                echo(f"wrote {page} and .json, .csv, .vtt beside it")
+        if self.json_out:
+            write_whole(self.json_out, "".join(line + "\n" for line in lines))
+        return 1 if short else 0
+
     def _watch(self, model: Any, source: str) -> int:
         from marey.predictor import Stream
 
@@ -146,6 +197,11 @@ class Predict(NetFields):
             text = json.dumps(result, ensure_ascii=False) if self.json else in_words(result)
             print(text, flush=True)
         return 0
+
+
+def segment_line(one: Any) -> str:
+    """One segment for people."""
+    return f"  {one.score:6.3f}  {one.label:32} {one.start_s:8.2f} - {one.end_s:.2f} s"
 
 
 def in_words(result: dict[str, Any]) -> str:

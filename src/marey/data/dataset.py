@@ -77,7 +77,7 @@ class ClipDataset:
             )
         if training:
             self._train = TrainAugment(spec, self.augment)
-            self._keep, self._swap = _direction(items.classes, self.augment)
+            self._keep, self._swap = mirror_rules(items.classes, self.augment)
         else:
             if self.views[0] < 1:
                 raise ValueError(f"{self.views[0]} temporal views; use at least 1")
@@ -109,7 +109,7 @@ class ClipDataset:
             try:
                 sample = self._training_sample(row, generator, shape)
             except VideoError as error:
-                failures.append(Failure(self.items[row].video, _reason(error)))
+                failures.append(Failure(self.items[row].video, why(error)))
                 row = int(torch.randint(len(self), (), generator=generator))
                 continue
             return replace(sample, failures=(*failures, *sample.failures))
@@ -129,7 +129,7 @@ class ClipDataset:
             may_flip = not self._keep.intersection(item.target)
             drawn = augment.draw(video.height, video.width, generator, may_flip=may_flip)
             clip = video.frames_at(indices, size=_decode_size(video, drawn))
-            lost = _lost(item, video)
+            lost = lost_frames(item, video)
             clamped = is_clamped(video.num_frames, video.fps, spec, span=span)
         rgb = augment.apply(clip.frames, drawn, generator)
         labels = item.target
@@ -163,10 +163,10 @@ class ClipDataset:
                 )  # (time, T)
                 unique, position = indices.unique(return_inverse=True)
                 clip = video.frames_at(unique)
-                lost = _lost(item, video)
+                lost = lost_frames(item, video)
                 clamped = is_clamped(count, fps, spec, span=span)
         except VideoError as error:
-            failure = Failure(item.video, _reason(error))
+            failure = Failure(item.video, why(error))
             empty = torch.zeros(
                 time * space, clip_length(spec, training=False), dtype=torch.float64
             )
@@ -278,7 +278,7 @@ def _decode_size(video: Video, drawn: Draw) -> tuple[int, int] | None:
     return (height, width) if height < video.height and width < video.width else None
 
 
-def _direction(
+def mirror_rules(
     classes: tuple[str, ...], augment: AugmentChoice
 ) -> tuple[frozenset[int], dict[int, int]]:
     """Classes that are never mirrored, and those that trade numbers when they are."""
@@ -297,7 +297,7 @@ def _direction(
     return frozenset(number[name] for name in augment.keep_direction), swap
 
 
-def _lost(item: Item, video: Video) -> tuple[Failure, ...]:
+def lost_frames(item: Item, video: Video) -> tuple[Failure, ...]:
     if not video.lost:
         return ()
     return (
@@ -305,7 +305,7 @@ def _lost(item: Item, video: Video) -> tuple[Failure, ...]:
     )
 
 
-def _reason(error: VideoError) -> str:
+def why(error: VideoError) -> str:
     return f"{error.cause} (at {error.position})"
 
 

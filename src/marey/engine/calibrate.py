@@ -109,9 +109,12 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def frozen_norms(model: nn.Module, norm: str) -> list[_BatchNorm]:
-    """The batch norms that run.norm holds still: all, all but the first, or none."""
+    """The batch norms that run.norm holds still: all, all but the first, or none; of a network
+    that names a part by ``frozen_part()``, such as a detector's backbone, those of that part."""
     first = {"frozen": 0, "partial": 1}
-    return batch_norms(model)[first[norm] :] if norm in first else []
+    part = getattr(model, "frozen_part", None)
+    held = part() if callable(part) else model
+    return batch_norms(held)[first[norm] :] if norm in first else []
 
 
 def fit_norms(model: nn.Module, clips: int, *, each: int, groups: NormGroups) -> None:

@@ -96,9 +96,10 @@ def evaluate(
     metric = task.metric()
     metric.update(rows.scores, rows.target)
     classes = getattr(model, "classes", None) or [str(k) for k in range(rows.scores.shape[1])]
+    items, told = getattr(loader.dataset, "items", None), getattr(metric, "describe", None)
     return Evaluation(
         metrics=metric.result(),
-        clips=_describe(rows, getattr(loader.dataset, "items", None)),
+        clips=told(items) if told else _describe(rows, items),
         confusion=metric.confusion(),
         classes=tuple(classes),
         skipped=rows.failures,
@@ -123,7 +124,8 @@ def _score(model: nn.Module, task: Task, loader: Any, progress: Progress | None)
         pixels = batch.rgb if batch.rgb is not None else batch.flow
         if pixels is not None and len(batch):
             assert isinstance(batch.target, Tensor), "one label set"
-            scores.append(task.scores(model, pixels))
+            whole = getattr(task, "batch_scores", None)
+            scores.append(whole(model, batch) if whole else task.scores(model, pixels))
             target.append(batch.target.float())
             index.append(batch.index)
             rows.keys.update(zip(batch.index.tolist(), batch.keys, strict=True))
@@ -137,13 +139,12 @@ def _score(model: nn.Module, task: Task, loader: Any, progress: Progress | None)
 
 def _gather(rows: _Rows, world: int, device: torch.device) -> _Rows:
     """Rows of all processes by rising index, each video exactly once."""
-    beside = gather_objects(
-        (rows.keys, rows.failures, rows.clamped, rows.scores.shape[1:].numel()), world
-    )
-    classes = max(width for *_, width in beside)
+    widths = rows.scores.shape[1:].numel(), rows.target.shape[1:].numel()
+    beside = gather_objects((rows.keys, rows.failures, rows.clamped, widths), world)
     empty = not len(rows.index)
-    scores = torch.empty(0, classes) if empty else rows.scores
-    target = torch.empty(0, classes) if empty else rows.target
+    widest = [max(part[3][k] for part in beside) for k in (0, 1)]
+    scores = torch.empty(0, widest[0]) if empty else rows.scores
+    target = torch.empty(0, widest[1]) if empty else rows.target
     index = torch.empty(0, dtype=torch.int64) if empty else rows.index
     scores, target, index = (gather_rows(part, world, device) for part in (scores, target, index))
     order = index.argsort()

@@ -117,14 +117,14 @@ class RunFolder:
         loss, correct, count = distributed.total(
             [meter.loss, meter.correct, meter.count], self.ranks
         )
-        timed = max(1, meter.timed)
+        timed, counted = max(1, meter.timed), getattr(state.task, "counts_correct", True)
         data_s, step_s = meter.data_s / timed, meter.step_s / timed
         row = {
             "kind": "train",
             "epoch": round(epoch, 6),
             "step": state.step,
             "loss": loss / count,
-            "accuracy": correct / count,
+            **({"accuracy": correct / count} if counted else {}),
             "lr": rate,
             "data_s": round(data_s, 5),
             "step_s": round(step_s, 5),

@@ -121,9 +121,10 @@ def describe(row: Mapping[str, Any]) -> str:
         return str(row["text"])
     if kind == "train":
         whole = f"/{row['epochs']:g}" if "epochs" in row else ""
+        right = f"accuracy {100 * row['accuracy']:.1f} %  " if "accuracy" in row else ""
         return (
             f"epoch {row['epoch']:.2f}{whole}  step {row['step']}  loss {row['loss']:.4f}  "
-            f"accuracy {100 * row['accuracy']:.1f} %  data {row['data_s']:.3f} s  "
+            f"{right}data {row['data_s']:.3f} s  "
             f"step {row['step_s']:.3f} s  left {duration(row['eta_s'])}"
         )
     if kind == "eval":

@@ -8,7 +8,7 @@
 
 During warm-up the rate runs in a straight line from ``warmup_start`` to the rate that the schedule
 has at its end. The cosine's clock starts at epoch 0 unless ``cosine_after_warmup``, so that it has
-already left its peak when warm-up ends.
+already left its peak when warm-up ends. With ``cycles`` it runs that often, from the peak again.
 
 Source: specs of PySlowFast's lr_policy, section 6.1 of its sheet.
 """
@@ -36,6 +36,8 @@ def check_schedule(choice: ScheduleChoice) -> None:
             f"schedule.warmup_epochs is {choice.warmup_epochs} of {choice.epochs} epochs; "
             "warm-up must end before training does"
         )
+    if choice.cycles < 1:
+        raise ValueError(f"schedule.cycles is {choice.cycles}; the cosine runs at least once")
     if list(choice.steps) != sorted(choice.steps):
         raise ValueError(f"schedule.steps is {choice.steps}; steps must not decrease")
     if choice.kind == "relative_steps":
@@ -59,7 +61,9 @@ def _settled(choice: ScheduleChoice, lr: float, epoch: float) -> float:
     """The rate without warm-up."""
     if choice.kind == "cosine":
         start = choice.warmup_epochs if choice.cosine_after_warmup else 0.0
-        done = min(max(epoch - start, 0.0) / (choice.epochs - start), 1.0)
+        length = (choice.epochs - start) / choice.cycles
+        past = min(max(epoch - start, 0.0) / length, float(choice.cycles))
+        done = past % 1.0 if past < choice.cycles else 1.0
         return choice.end + (lr - choice.end) * (math.cos(math.pi * done) + 1) / 2
     if choice.kind == "steps":
         return lr * choice.gamma ** sum(0 < step <= epoch for step in choice.steps)

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from marey.choices import TaskChoice
-from marey.config import to_plain
+from marey.config import from_plain, to_plain
 from marey.data.transforms import short_side_size, test_scale, test_views, to_input
 from marey.predictor.sources import Source, expand_all, name_of
-from marey.predictor.windows import Window, windows_of
 from marey.report.run import weights_head
 from marey.tasks.classification import Classification, combined
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
 from marey.video.sampling import clip_indices, is_clamped
+from marey.video.windows import Window, windows_of
 
 LARGE = 720  # short side in pixels
 Precision = Literal["float32", "bf16", "fp16"]
@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
     window_s: float | None
     step_s: float | None
     num_threads: int | None
+    min_score: float | None  # task 'when': the least score of a segment
 
 
 def predict(
@@ -68,9 +69,15 @@ def predict(
     videos those that cannot be read have ``skipped``. Raises ValueError for a source that is not
     there or never ends, VideoError for a single one that cannot be read.
     """
+    if task == "when":
+        from marey.predictor.when import find_segments
+
+        return find_segments(source, network(model, weights), dict(options))
     if task != "what":
-        raise ValueError(f"task is {task!r}; this version knows 'what' (which class a clip shows)")
-    return Predictor(network(model, weights), **options)(source)
+        raise ValueError(f"task is {task!r}; choose 'what' (which class) or 'when' (segments)")
+    if "min_score" in options:
+        raise ValueError("min_score is for task='when'; top says how many classes are told")
+    return Predictor(network(model, weights), **options)(source)  # type: ignore[misc]
 
 
 def network(model: nn.Module | str | Path, weights: str | Path | None = None) -> nn.Module:
@@ -122,6 +129,8 @@ class Predictor:
         for name, seconds in (("window_s", window_s), ("step_s", step_s)):
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} is {seconds}; give a positive number of seconds")
+        if getattr(model, "task", "classification") != "classification" and window_s is not None:
+            raise ValueError("a detector has windows of its own: leave window_s and step_s out")
         _one_of("precision", precision, ("float32", "bf16", "fp16"))
         _one_of("policy", policy, ("clamp", "strict"))
         if num_threads is not None:
@@ -169,7 +178,7 @@ class Predictor:
             return self.ranked(self.scores(video), start, start + video.duration_s)
         found: list[Prediction] = []
         for clips, spans in self.windows(video, self.window_s, self.step_s):
-            for row, span in zip(self._probabilities(clips), spans, strict=True):
+            for row, span in zip(self.probabilities(clips), spans, strict=True):
                 found += self.ranked(row, *span)
         return found
 
@@ -189,7 +198,7 @@ class Predictor:
         frames = self._frames(video, time)  # decoded once, turned into floats by and by
         rows = torch.cat(
             [
-                self._probabilities(self.crops(some, space))
+                self.probabilities(self.crops(some, space))
                 for some in frames.split(max(1, self.batch // space))
             ]
         )
@@ -215,7 +224,7 @@ class Predictor:
         """(V, T, C, H, W) uint8 to the network's input, space within time, (V, C, T, S, S)."""
         return torch.cat([test_views(to_input(f, self.spec), self.spec, space) for f in frames])
 
-    def _probabilities(self, clips: Tensor) -> Tensor:
+    def probabilities(self, clips: Tensor) -> Tensor:
         """(V, K) of clips (V, C, T, H, W), a batch at a time."""
         with torch.inference_mode(), self.autocast():
             return self.task.scores(self.model, clips[:, None])
@@ -230,7 +239,7 @@ class Predictor:
 
     def classify(self, clip: Clip, span_s: tuple[float, float]) -> list[Prediction]:
         """The top classes of one clip that is already as long as the network wants."""
-        return self.ranked(self._probabilities(self.crops(clip.frames[None], 1))[0], *span_s)
+        return self.ranked(self.probabilities(self.crops(clip.frames[None], 1))[0], *span_s)
 
     def ranked(self, scores: Tensor, start_s: float, end_s: float) -> list[Prediction]:
         """The ``top`` classes of one row of scores (K,), highest first."""
@@ -268,17 +277,23 @@ def task_of(model: nn.Module) -> TaskChoice:
 
     Published weights carry no recipe: those sampled the way of Charades answer for several.
     """
+    told = choice_of(model)
+    if told is not None:
+        return told
+    spec = getattr(model, "spec", None)
+    if isinstance(spec, ClipSpec) and spec.sampling == "stride":
+        return TaskChoice(labels="multi", combine="max")
+    return TaskChoice()
+
+
+def choice_of(model: nn.Module) -> TaskChoice | None:
+    """The task of the recipe inside a network's own weights; None where they carry none."""
     provenance = str(getattr(model, "provenance", ""))
     recipe = getattr(model, "recipe", None)
     if recipe is None and provenance:
         recipe = weights_head(Path(provenance))[0].get("recipe")
     told = recipe.get("task") if isinstance(recipe, dict) else None
-    if isinstance(told, dict):
-        return TaskChoice(labels=told.get("labels", "single"), combine=told.get("combine", "mean"))
-    spec = getattr(model, "spec", None)
-    if isinstance(spec, ClipSpec) and spec.sampling == "stride":
-        return TaskChoice(labels="multi", combine="max")
-    return TaskChoice()
+    return from_plain(TaskChoice, told, where="task") if isinstance(told, dict) else None
 
 
 def choose_device(name: str) -> torch.device:

@@ -12,6 +12,7 @@ from pathlib import Path
 from marey.config import nearest
 from marey.recipe import Recipe
 from marey.recipes import (
+    basictad,
     bqn,
     defaults,
     mtv,
@@ -43,6 +44,7 @@ FAMILIES = (
     tea,
     mutualnet,
     bqn,
+    basictad,
 )
 FILES = (".json", ".yaml", ".yml")
 

@@ -11,6 +11,12 @@ from marey.types import ClipSpec
 
 NameRule = Callable[[str, Any], str | None]
 Tensors = Mapping[str, Any]  # by published name
+Rows = tuple[int, int]  # of a classifier: for each class, and beside the classes
+
+
+def row_a_class(config: Any) -> Rows:
+    """The classifier of most networks."""
+    return 1, 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,7 @@ class Family:
     marks: tuple[str, ...] = ()  # published tensors that the image network it grew from has not
     aside: tuple[str, ...] = ()  # prefixes of tensors in published files for parts not built here
     reads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # layout: fields of spec
+    rows: Callable[[Any], Rows] = row_a_class
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ TAGS: dict[str, Tag] = {
     "sports1m": Tag(487),
     "ig65m": Tag(359),
     "in1k": Tag(1000),
+    "thumos14": Tag(20, "thumos14"),
     "in21k": Tag(19168),
     "howto100m": Tag(512),  # an embedding, no classes
 }

@@ -20,13 +20,16 @@ from marey.zoo.files import State
 
 Shapes = dict[str, tuple[int, ...]]
 WRAPPERS = ("module.", "model.")
+TWIN = "backbone._model."  # detectors of BasicTAD store their backbone twice
+UNUSED = "backbone.blocks.5."  # and its classifier, which they do not ask
 COUNT = "num_batches_tracked"
 COUNTED = re.compile(r"(last_out_L)\d+(_[wb])")  # a classifier that carries its class count
 EPSILON = 1e-5  # of batch norm: the variance of an identity is one less this
 
 
 def tidy(state: Mapping[str, Tensor]) -> State:
-    """Without the prefixes of wrappers and with plain norms where they were split (multigrid)."""
+    """Without the prefixes of wrappers, with plain norms where they were split (multigrid), and
+    with one backbone where it stands twice."""
     tidied = dict(state)
     for prefix in WRAPPERS * 2:
         if tidied and all(name.startswith(prefix) for name in tidied):
@@ -40,6 +43,9 @@ def tidy(state: Mapping[str, Tensor]) -> State:
             for name, value in tidied.items()
             if ".split_bn." not in name
         }
+    if any(name.startswith(TWIN) for name in tidied):
+        tidied = {name.replace(TWIN, "backbone."): value for name, value in tidied.items()}
+        tidied = {name: v for name, v in tidied.items() if not name.startswith(UNUSED)}
     return tidied
 
 

@@ -13,9 +13,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from marey.zoo.cards import Rows
 from marey.zoo.files import State, as_tensors
 from marey.zoo.names import Shapes, published_names, read_form, shapes_match, tidy
-from marey.zoo.registry import HOMES, card, config_of, construct, list_models
+from marey.zoo.registry import HOMES, card, config_of, construct, list_models, split_name
 
 HEAD = "head.projection.weight"
 MAREY = "marey"
@@ -50,8 +51,9 @@ def recognise(state: Mapping[str, Any]) -> list[tuple[str, str]]:
             if signature is None:
                 continue
             names, shapes = signature
-            classes = classes_in(given, names)
-            if classes and shapes_match(given, names, with_classes(shapes, classes)):
+            rows = rows_of(variant, config_of(variant))
+            classes = classes_in(given, names, rows)
+            if classes and shapes_match(given, names, with_classes(shapes, classes, rows)):
                 published = config_of(variant).num_classes
                 (exact if classes == published else other).append((variant, layout))
     return exact or other
@@ -95,8 +97,9 @@ def inferred(state: State) -> str | None:
                 names = published_names(family, layout, shapes, config)
             except ValueError:
                 continue
-            classes = classes_in(given, names) or config.num_classes
-            if shapes_match(given, names, with_classes(shapes, classes)):
+            rows = rows_of(variant, config)
+            classes = classes_in(given, names, rows) or config.num_classes
+            if shapes_match(given, names, with_classes(shapes, classes, rows)):
                 best = len(changed), variant
     return None if best is None else best[1]
 
@@ -142,35 +145,43 @@ def shapes_of(variant: str, config: Any) -> Shapes:
     plain = type(config)()
     shapeless = {name: getattr(plain, name) for name in family.shapeless}
     shapes = _shapes(variant.split(".")[0], replace(config, **shapeless))
-    return with_classes(shapes, config.num_classes)
+    return with_classes(shapes, config.num_classes, rows_of(variant, config))
 
 
-def classes_in(state: Mapping[str, Tensor], names: Mapping[str, str]) -> int | None:
+def rows_of(variant: str, config: Any) -> Rows:
+    """How many rows a network's classifier has for each class, and beside them."""
+    return HOMES[split_name(variant)[0]].rows(config)
+
+
+def classes_in(state: Mapping[str, Tensor], names: Mapping[str, str], rows: Rows) -> int | None:
     """How many classes the classifier of a state has; None where it has none."""
     value = state.get(names.get(HEAD, ""))
-    return None if value is None else int(value.shape[0])
+    if value is None or (value.shape[0] - rows[1]) % rows[0]:
+        return None
+    return int(value.shape[0] - rows[1]) // rows[0]
 
 
-def with_classes(shapes: Shapes, num_classes: int) -> Shapes:
+def with_classes(shapes: Shapes, num_classes: int, rows: Rows) -> Shapes:
     """The shapes of the same network with another class count."""
     heads = {
-        name: (num_classes, *shape[1:])
+        name: (num_classes * rows[0] + rows[1], *shape[1:])
         for name, shape in shapes.items()
         if name.startswith("head.projection")  # or projection_quiet, of a second head
     }
     return {**shapes, **heads}
 
 
-_SHAPES: dict[Any, Shapes] = {}
+_SHAPES: dict[tuple[type, str], Shapes] = {}
 
 
 def _shapes(variant: str, config: Any) -> Shapes:
     """Kept by configuration: variants that differ only in frames share theirs."""
-    if config not in _SHAPES:
+    key = (type(config), repr(config))
+    if key not in _SHAPES:
         with torch.device("meta"):
             network = construct(variant, config)
-        _SHAPES[config] = {n: tuple(value.shape) for n, value in network.state_dict().items()}
-    return _SHAPES[config]
+        _SHAPES[key] = {n: tuple(value.shape) for n, value in network.state_dict().items()}
+    return _SHAPES[key]
 
 
 def own_layouts(variant: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from marey.config import nearest, override
 from marey.types import ClipSpec
 from marey.zoo.cards import TAGS, Card, Family, Tag
 from marey.zoo.published import (
+    basictad,
     bqn,
     csn,
     mtv,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 FAMILIES: tuple[Family, ...] = (
     resnet3d.FAMILY,
     slowfast.FAMILY,
+    basictad.FAMILY,
     mutualnet.FAMILY,
     r2plus1d.FAMILY,
     mvit.FAMILY,
@@ -159,9 +161,14 @@ def build(name: str, **fields: Any) -> nn.Module:
 
 
 def construct(variant: str, config: Any) -> nn.Module:
-    """The bare network of a variant's family."""
+    """The bare network of a variant's family, around its backbone where it has one."""
     family = HOMES[variant]
-    return getattr(import_module(family.module), family.network)(config)
+    network = getattr(import_module(family.module), family.network)
+    if not hasattr(config, "backbone_net"):
+        return network(config)
+    own = {"frames": config.frames, "crop": config.crop, **config.backbone_net}
+    inner = config_of(config.backbone, **own)
+    return network(config, construct(split_name(config.backbone)[0], inner))
 
 
 def attach(

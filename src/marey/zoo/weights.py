@@ -33,6 +33,7 @@ from marey.zoo.recognition import (
     classes_in,
     only_variant,
     recognise,
+    rows_of,
     shapes_of,
     shared_names,
     told_by,
@@ -82,6 +83,8 @@ def load(
     start = _start(name, state, fields)
     if name is not None and start is not None:
         return _started(name, start, state, num_classes, fields, where)
+    if name is not None and _is_backbone_of(name, state, header, fields):
+        return _from_backbone(name, state, header, num_classes, fields, where)
     if "variant" in header:
         return _load_own(name, state, header, num_classes, fields, where)
     state = _built(tidy(state), where)
@@ -139,6 +142,50 @@ def _started(
     )
     warnings.warn(
         f"{where} is {kind}: {len(told.loaded)} tensors were taken over, {left}",
+        stacklevel=3,
+    )
+    return network
+
+
+def _is_backbone_of(
+    name: str, state: State, header: Mapping[str, Any], fields: Mapping[str, Any]
+) -> bool:
+    """Whether a state is that of the network which the named one is built around."""
+    outer = config_of(name, **fields)
+    if not hasattr(outer, "backbone_net"):
+        return False
+    wrapped = outer.backbone
+    if header.get("variant", wrapped) != wrapped:
+        return False
+    config = config_of(wrapped, **outer.backbone_net)
+    shared = shared_names(wrapped, config, tidy(state))
+    return max(shared.values()) > len(state) // 2
+
+
+def _from_backbone(
+    name: str,
+    state: State,
+    header: Mapping[str, Any],
+    num_classes: int | None,
+    fields: Mapping[str, Any],
+    where: str,
+) -> nn.Module:
+    """A network whose backbone has weights of its own, such as Kinetics'; the rest starts anew."""
+    sized = dict(fields) if num_classes is None else {**fields, "num_classes": num_classes}
+    network: Any = build(name, **sized)
+    wrapped, net = network.config.backbone, network.config.backbone_net
+    own: Any = (
+        _load_own(wrapped, state, header, None, net, where)
+        if header.get("variant")
+        else _load_published(wrapped, tidy(state), None, net, where)
+    )
+    held = {n: v for n, v in own.state_dict().items() if n not in own.head_parameters()}
+    network.backbone.load_state_dict(held)
+    left = [n for n in network.state_dict() if not n.startswith("backbone.")]
+    network.provenance = where
+    warnings.warn(
+        f"{where} is the backbone {wrapped}: {len(held)} tensors were loaded, {len(left)} of "
+        f"{name} start at random ({left[0]} first)",
         stacklevel=3,
     )
     return network
@@ -231,7 +278,8 @@ def _load_published(
     layout = _layout(variant, state, config, where)
     state = read_form(family_of(variant), layout, state)
     config = _as_told(variant, config, state, fields, where)
-    found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config))
+    rows = rows_of(variant, config)
+    found = classes_in(state, published_names(family_of(variant), layout, [HEAD], config), rows)
     asked = _first(num_classes, fields.get("num_classes"), tag.num_classes if tag else None)
     target = _first(asked, found, config.num_classes)
     network = _filled(variant, config, state, layout, target, where)
@@ -272,8 +320,9 @@ def _filled(
     family = HOMES[variant]
     shapes = shapes_of(variant, config)
     names = published_names(family, layout, shapes, config)
-    found = classes_in(state, names)
-    shapes = with_classes(shapes, found or num_classes)
+    rows = rows_of(variant, config)
+    found = classes_in(state, names, rows)
+    shapes = with_classes(shapes, found or num_classes, rows)
     with torch.device("meta"):
         network: Any = construct(variant, config)
     fresh = found != num_classes and bool(network.head_parameters())
