@@ -17,6 +17,7 @@ from marey.recipes import (
     defaults,
     mtv,
     mutualnet,
+    mvit,
     r2plus1d,
     resnet3d,
     s3d,
@@ -45,6 +46,7 @@ FAMILIES = (
     mutualnet,
     bqn,
     basictad,
+    mvit,
 )
 FILES = (".json", ".yaml", ".yml")
 
