@@ -11,6 +11,7 @@ tensors' names, so that weights of the plain network fit.
 Source: T. Yang, S. Zhu, C. Chen et al., "MutualNet", ECCV 2020, Sections 3.2 and 3.3, and the
 authors' code. Differs: a width without statistics is an error there; here the leading ones of the
 full network stand in, with a warning.
+The page exceeds the 400-line cap: setting, statistics and table are read together.
 """
 
 from __future__ import annotations

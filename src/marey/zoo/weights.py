@@ -1,4 +1,7 @@
-"""Weights into networks and back: load, save, convert."""
+"""Weights into networks and back: load, save, convert.
+
+The page exceeds the 400-line cap: what a file may turn out to be is decided in one place.
+"""
 
 from __future__ import annotations
 
