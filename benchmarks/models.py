@@ -82,17 +82,18 @@ def step(network: nn.Module, clip: Any, dtype: str) -> Callable[[], None]:
     return run
 
 
-def medians(runs: list[Callable[[], None]], repeats: int) -> list[float]:
+def medians(runs: list[Callable[[], None]], repeats: int, clock: str) -> list[float]:
     """Milliseconds of each, taking turns, after one call each to warm up."""
+    now = time.process_time if clock == "cpu" else time.perf_counter
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(repeats + 1):
         for run, found in zip(runs, times, strict=True):
-            start = time.perf_counter()
+            start = now()
             run()
             if DEVICE == "cuda":
                 torch.cuda.synchronize()
             if turn:
-                found.append(1000 * (time.perf_counter() - start))
+                found.append(1000 * (now() - start))
     return [statistics.median(found) for found in times]
 
 
@@ -132,7 +133,7 @@ def lines(row: Row, chosen: argparse.Namespace) -> Iterator[str]:
             if name == "step" and chosen.no_step:
                 continue
             runs = [make(network, x, dtype) for network, x in fed]
-            times = [t / chosen.batch for t in medians(runs, chosen.repeats)]
+            times = [t / chosen.batch for t in medians(runs, chosen.repeats, chosen.clock)]
             title = f"{row.ours} | {row.peer}"
             pairs = zip(times[::2], times[1::2], strict=True)
             timed = "".join(f"{a:>9.1f}{b:>9.1f}{b / a:>11.2f}" for a, b in pairs)
@@ -149,6 +150,10 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
+    clocks = ("wall", "cpu")
+    parser.add_argument(
+        "--clock", choices=clocks, default="wall", help="cpu: processor time, for a shared machine"
+    )
     kinds = ("float32", "bf16")
     parser.add_argument("--dtypes", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--no-step", action="store_true", help="forward passes only")
