@@ -24,6 +24,8 @@ class DataChoice:
     bad_share: float = 0.05  # the run fails above this share of unreadable files
     workers: int = -1  # -1: as many as cores allow, up to 8
     backend: Literal["auto", "pyav", "torchcodec"] = "auto"
+    flow: str = ""  # folder of optical flow for networks that read it; empty: rows are flow
+    flow_zero: Literal[0, 127, 128] = 0  # byte of no motion; 0: what the flow says, else 128
 
 
 @dataclass(frozen=True, kw_only=True)

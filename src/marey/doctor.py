@@ -14,6 +14,7 @@ from pathlib import Path
 PACKAGES = ("torch", "torchvision", "av", "numpy", "pyarrow", "safetensors", "tyro")
 OPTIONAL = {
     "torchcodec": "pip install 'marey[fast]' for a second decoder",
+    "opencv-python-headless": "pip install 'marey[flow]' to compute optical flow",
     "onnx": "pip install 'marey[export]' to export ONNX",
     "onnxruntime": "pip install 'marey[export]' to check ONNX exports",
 }

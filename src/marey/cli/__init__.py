@@ -26,6 +26,7 @@ COMMANDS = {
     "expand": ("expand", "Expand", "grow a small network on your data to your budget"),
     "tabulate": ("budget", "Tabulate", "what each width of a MutualNet costs and reaches"),
     "fuse": ("train", "Fuse", "accuracy of networks whose scores are averaged, as two streams"),
+    "flow": ("flow", "Flow", "optical flow of videos, computed and stored"),
     "extract": ("predict", "Extract", "features of videos into .npz files"),
     "export": ("weights", "Export", "a network as torch.export or ONNX, checked against eager"),
     "convert": ("weights", "Convert", "weights from any published layout to ours and back"),

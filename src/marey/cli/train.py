@@ -173,6 +173,8 @@ class Evaluate:
     """layout of DATA where it is not recognised"""
     policy: Literal["clamp", "strict"] | None = None
     """what to do with videos shorter than the clip"""
+    flow: str = ""
+    """folder of optical flow, for networks that read it"""
     workers: int = -1
     """loader processes; -1: as many as cores allow"""
     device: str = "auto"
@@ -202,6 +204,7 @@ class Evaluate:
         data |= {"where": where} if where else {}
         data |= {"context_s": self.context} if self.context is not None else {}
         data |= {"policy": self.policy} if self.policy else {}
+        data |= {"flow": self.flow} if self.flow else {}
         told = verbs.evaluate(
             self.data,
             weights=self.weights,

@@ -59,6 +59,10 @@ class TrainAugment:
                 f"rand_magnitude {choice.rand_magnitude} with {choice.rand_layers} layers: "
                 "magnitude is 0 to 10, layers 0 or more"
             )
+        if spec.modality == "flow" and (choice.rand_layers or choice.colour):
+            raise ValueError(
+                "rand_layers and colour change colours, and optical flow has none: set both to 0"
+            )
         self.spec, self.choice = spec, choice
 
     def draw(self, height: int, width: int, generator: Generator, *, may_flip: bool = True) -> Draw:
@@ -79,7 +83,7 @@ class TrainAugment:
         choice = self.choice
         frames = cut(frames, drawn)
         if drawn.flip:
-            frames = frames.flip(-1)
+            frames = mirror(frames, self.spec)
         if choice.rand_layers:
             frames = rand_augment.apply(
                 frames, choice.rand_layers, choice.rand_magnitude, generator
@@ -90,6 +94,17 @@ class TrainAugment:
         if choice.erasing:
             clip = erase(clip, choice.erasing, generator)
         return clip
+
+
+def mirror(frames: Tensor, spec: ClipSpec) -> Tensor:
+    """(T, C, H, W) bytes seen in a mirror; flow along x points the other way, u to 255 - u.
+
+    Source: dense_flow and TSN's loader, whose convention moves 128 to 127.
+    """
+    frames = frames.flip(-1)
+    if spec.modality == "flow":
+        frames[:, 0] = 255 - frames[:, 0]
+    return frames
 
 
 def cut(frames: Tensor, drawn: Draw) -> Tensor:

@@ -25,6 +25,7 @@ from marey.data.sources.labels import is_image
 from marey.data.table import ItemTable
 from marey.types import ClipSpec, Failure, Item, Sample
 from marey.video import Video, VideoError, VideoWarning, open_video
+from marey.video.flow_files import find_flow, is_flow, open_flow
 from marey.video.sampling import clip_indices, clip_length, is_clamped
 
 _TRIES = 16  # other rows tried in place of an unreadable one
@@ -131,15 +132,14 @@ class ClipDataset:
             clip = video.frames_at(indices, size=_decode_size(video, drawn))
             lost = lost_frames(item, video)
             clamped = is_clamped(video.num_frames, video.fps, spec, span=span)
-        rgb = augment.apply(clip.frames, drawn, generator)
+        pixels = augment.apply(clip.frames, drawn, generator)[None]  # (1, C, T, H, W)
         labels = item.target
         if self.items.has_intervals:
             labels = self.items.target_within(row, float(clip.times[0]), float(clip.times[-1]))
         if drawn.flip:
             labels = tuple(self._swap.get(label, label) for label in labels)
         return Sample(
-            rgb=rgb[None],  # (1, C, T, H, W)
-            flow=None,
+            **self._named(pixels),
             target=self._weights(labels),
             key=item.key,
             times=clip.times[None],
@@ -174,14 +174,42 @@ class ClipDataset:
             return Sample(None, None, weights, item.key, empty, row, failures=(failure,))
         views = _all_views(clip.frames, position, spec, space)
         times = clip.times[position].repeat_interleave(space, dim=0)
-        return Sample(views, None, self._weights(item.target), item.key, times, row, clamped, lost)
+        return Sample(
+            **self._named(views),
+            target=self._weights(item.target),
+            key=item.key,
+            times=times,
+            index=row,
+            clamped=clamped,
+            failures=lost,
+        )
+
+    def _named(self, pixels: Tensor) -> dict[str, Tensor | None]:
+        """Pixels as the field of a sample that they belong to."""
+        flow = self.spec.modality == "flow"
+        return {"rgb": None if flow else pixels, "flow": pixels if flow else None}
 
     def _open(self, item: Item) -> Video:
         tolerant = self.data.policy == "clamp"
+        if self.spec.modality == "flow":
+            return self._open_flow(item)
         if is_image(item.video):
             return open_video(read_image(item.video), tolerant=tolerant)
         fps = self.items.fps if self.items.fps and Path(item.video).is_dir() else None
         return open_video(item.video, backend=self.data.backend, tolerant=tolerant, fps=fps)
+
+    def _open_flow(self, item: Item) -> Video:
+        """The flow of a row: in the folder ``data.flow``, or where the row itself is flow."""
+        place: Path | str = item.video
+        if self.data.flow:
+            place = find_flow(Path(self.data.flow), item.video, self.items.root)
+        elif not is_flow(place):
+            raise ValueError(
+                f"the network reads optical flow but {item.video} is none: compute it with "
+                "'marey flow DATA DIR' and name the folder, --data.flow DIR"
+            )
+        fps = self.items.fps if self.items.fps and Path(place).is_dir() else None
+        return open_flow(place, fps=fps, zero=self.data.flow_zero)
 
     def _checked_span(self, video: Video, item: Item, spec: ClipSpec) -> tuple[int, int] | None:
         span = frame_span(video.times, item.start_s, item.end_s)

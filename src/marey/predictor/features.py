@@ -17,7 +17,7 @@ from marey.predictor.predictor import Predictor, reason
 from marey.predictor.sources import Source, expand_all, name_of
 from marey.report.annotated import unique_names
 from marey.types import Failure
-from marey.video import VideoError, open_video
+from marey.video import VideoError
 
 FORMATS = ("npz", "safetensors")
 
@@ -73,7 +73,7 @@ def video_features(
     """Features (N, D) float32 and times (N, 2) of one video. Raises VideoError, ValueError."""
     rows: list[Tensor] = []
     times: list[tuple[float, float]] = []
-    with open_video(source) as video:  # type: ignore[arg-type]
+    with predictor.open(source) as video:
         for clips, spans in predictor.windows(video, window_s, step_s):
             rows.append(pooled(predictor, clips))
             times += spans

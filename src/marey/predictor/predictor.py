@@ -30,6 +30,7 @@ from marey.report.run import weights_head
 from marey.tasks.classification import Classification, combined
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
+from marey.video.flow_files import is_flow, open_flow
 from marey.video.sampling import clip_indices, is_clamped
 from marey.video.windows import Window, windows_of
 
@@ -162,7 +163,7 @@ class Predictor:
         for one in every:
             name = name_of(one)
             try:
-                with open_video(one) as video:  # type: ignore[arg-type]
+                with self.open(one) as video:
                     found = self.look(video)
                     lost = f"frames that could not be decoded: {video.lost}" if video.lost else ""
             except VideoError as error:
@@ -170,6 +171,17 @@ class Predictor:
                     raise
                 found, lost = [], reason(error)
             yield self.result(name, found, lost)
+
+    def open(self, source: Source) -> Video:
+        """A source as the network reads it. Raises ValueError for colours where it reads flow."""
+        if self.spec.modality != "flow":
+            return open_video(source)  # type: ignore[arg-type]
+        if not isinstance(source, (str, Path)) or not is_flow(source):
+            raise ValueError(
+                f"{self.variant} reads optical flow but {name_of(source)} is none; compute it with "
+                "'marey flow SRC DST' and predict on DST"
+            )
+        return open_flow(source)
 
     def look(self, video: Video) -> list[Prediction]:
         """The top classes of a whole video, or of each of its windows, in order of time."""

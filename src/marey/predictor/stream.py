@@ -68,6 +68,11 @@ class Stream:
             raise ValueError(f"max_results is {max_results}; give at least 1, or leave it out")
         if not isinstance(model, Predictor):
             model = Predictor(model, top=top, device=device)
+        if model.spec.modality == "flow":
+            raise ValueError(
+                f"{model.variant} reads optical flow, which a stream does not bring; "
+                "take a network that reads colours"
+            )
         self.predictor: Predictor = model
         self.max_results, self.clock = max_results, clock
         self.online = bool(getattr(self.predictor.model, "online", False))

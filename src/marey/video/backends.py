@@ -166,8 +166,12 @@ class ImageFolder:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, sorted with numbers compared as numbers."""
+    """The images directly in a folder, sorted with numbers compared as numbers.
+
+    Pictures of optical flow beside the frames (flow_x_00001.jpg) are no frames.
+    """
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    found = [p for p in found if not re.match(r"flow_[xy]_\d+$", p.stem)]
     return sorted(found, key=lambda p: [
         int(part) if part.isdigit() else part for part in re.split(r"(\d+)", p.name)
     ])  # fmt: skip

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marey.types import Clip
+from marey.types import Clip, Modality
 from marey.video.backends import DEFAULT_FPS, ArrayFrames, Backend, ImageFolder
 from marey.video.decoder import PyavFile, Reindexed
 from marey.video.error import VideoError, VideoWarning
@@ -101,6 +101,11 @@ class Video:
         return self._backend.name
 
     @property
+    def modality(self) -> Modality:
+        """``rgb``, or ``flow`` of two channels (see ``flow_files``)."""
+        return getattr(self._backend, "modality", "rgb")
+
+    @property
     def num_frames(self) -> int:
         """Frames that can be shown. Shrinks when damage comes to light (see ``lost``)."""
         return len(self._backend.index)
@@ -170,7 +175,7 @@ class Video:
             place = {frame: row for row, frame in enumerate(wanted)}
             pixels = pixels[torch.tensor([place[i] for i in held])]
         times = torch.from_numpy(index.times[held])
-        return Clip(pixels.permute(0, 3, 1, 2), times, self.source)
+        return Clip(pixels.permute(0, 3, 1, 2), times, self.source, self.modality)
 
     def frames_at_times(
         self, seconds: Sequence[float] | Tensor, *, size: tuple[int, int] | None = None
@@ -219,7 +224,8 @@ class Video:
 
     def _clip(self, pixels: list[Tensor], times: list[float]) -> Clip:
         stacked = torch.stack(pixels).permute(0, 3, 1, 2)
-        return Clip(stacked, torch.tensor(times, dtype=torch.float64), self.source)
+        seconds = torch.tensor(times, dtype=torch.float64)
+        return Clip(stacked, seconds, self.source, self.modality)
 
     def _collect(self, wanted: list[int], size: tuple[int, int] | None) -> Tensor:
         """(N, H, W, 3) uint8 of increasing indices."""
