@@ -1,4 +1,4 @@
-"""Published results of S3D and I3D on Inception-V1 as recipes. There is no smoke run yet: none was seen.
+"""Published results of S3D and I3D on Inception-V1 as recipes. No smoke run was seen yet.
 
     .k400    inflated ImageNet weights, 64 frames in a row at 25 frames a second, 336 clips a batch
     _flow    the same on optical flow (docs/flow.md); scores of both are averaged afterwards
