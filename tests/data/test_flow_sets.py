@@ -169,7 +169,7 @@ def test_train_evaluate_and_predict_on_flow(
     data, flow = made
     run = tmp_path / "run"
     words = ["train", str(data), "--model", "s3d_flow", "--out", str(run), "--data.flow", str(flow)]
-    words += ["--net.width", "8", "--clip.frames", "4", "--clip.size", "32"]
+    words += ["--net.width", "8", "--clip.frames", "6", "--clip.size", "32"]
     words += ["--clip.test_size", "32", "--clip.short_side", "32", "--clip.jitter", "32", "40"]
     words += [
         "--schedule.epochs",

@@ -1,4 +1,4 @@
-"""Published results of MTV as recipes, and a smoke run.
+"""Published results of MTV as recipes.
 
     .k400, .k600, .k700   30 epochs from image transformers, one a view, spread over tubelets
     .ssv2                 60 epochs from the Kinetics-400 network
@@ -16,7 +16,6 @@ from dataclasses import replace
 from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
-from marey.recipes.smoke import ARROW, smoke
 
 README = "google-research/scenic projects/mtv/README.md"
 VIEWS = "4x3 views, 224 crop"
@@ -69,24 +68,4 @@ _ALL = (
     named(KINETICS, f"{L}.k700", ORIGIN, *_top1("K700", 75.2), weights=f"{L}.in21k.safetensors"),
     named(SSV2, f"{B}.ssv2", ORIGIN, *_top1("SSv2", None), weights=f"{B}.k400.safetensors"),
 )
-TINY_VIEWS = [
-    {"width": 48, "heads": 3, "hidden": 96, "depth": 2, "tubelet": [4, 8, 8]},
-    {"width": 96, "heads": 4, "hidden": 192, "depth": 3, "tubelet": [2, 8, 8]},
-]
-SMOKE = smoke(
-    "mtv.smoke",
-    B,
-    ARROW,
-    reached=60.0,
-)
-SMOKE = replace(
-    SMOKE,
-    net={
-        "views": TINY_VIEWS,
-        "fusion_layers": [1],
-        "encoder": {"width": 96, "heads": 4, "hidden": 192, "depth": 2, "tubelet": [1, 1, 1]},
-        "drop_path": 0.0,
-    },
-)
-
-RECIPES = {recipe.name: recipe for recipe in (*_ALL, SMOKE)}
+RECIPES = {recipe.name: recipe for recipe in _ALL}
