@@ -55,7 +55,9 @@ def test_training_is_that_of_a_plain_layer() -> None:
         weight = torch.randn(2, 8, 4, 6, 6)
         for layer in (network, plain):
             (layer(clip) * weight).sum().backward()
-        torch.testing.assert_close(network.conv.weight.grad, plain.conv.weight.grad)
+        torch.testing.assert_close(  # sums in another order
+            network.conv.weight.grad, plain.conv.weight.grad, atol=1e-4, rtol=1e-4
+        )
         torch.testing.assert_close(network.norm.running_var, plain.norm.running_var)
 
 
