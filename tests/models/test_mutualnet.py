@@ -9,8 +9,9 @@ from torch import nn
 from marey import zoo
 from marey.layers.switch import Setting
 from marey.models import mutualnet
+from marey.models.query_table import Row
 from marey.models.resnet3d import ResNet3d
-from marey.models.slimming import Row, shrink
+from marey.models.slimming import shrink
 
 SMALL = {"width": 16, "depths": (1, 1, 1, 1), "num_classes": 5, "dropout": 0.0, "crop": 64}
 

@@ -37,8 +37,9 @@ from marey.layers.mobilenet import MobileNetV1, MobileNetV2, start_mobilenet
 from marey.layers.resnet2d import R50, R101, R152, Bottleneck2d, Trunk2d
 from marey.layers.switch import Key, Slice
 from marey.models import resnet3d, slowfast, x3d
+from marey.models.query_table import Row
 from marey.models.resnet3d import ResNet3d, ResNet3dConfig
-from marey.models.slimming import Mutual, Row, Slimming, resized, shrink
+from marey.models.slimming import Mutual, Slimming, resized, shrink
 from marey.models.slowfast import SlowFast, SlowFastConfig
 from marey.models.x3d import X3D, Squeeze, X3DConfig
 

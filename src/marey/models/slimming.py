@@ -11,13 +11,11 @@ tensors' names, so that weights of the plain network fit.
 Source: T. Yang, S. Zhu, C. Chen et al., "MutualNet", ECCV 2020, Sections 3.2 and 3.3, and the
 authors' code. Differs: a width without statistics is an error there; here the leading ones of the
 full network stand in, with a warning.
-The page exceeds the 400-line cap: setting, statistics and table are read together.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -42,27 +40,9 @@ from marey.layers.switch import (
     make_switchable,
     switch_norms,
 )
+from marey.models.query_table import Row, best, counted
 
 STEP = 0.05  # between the widths of a network whose table was not measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One setting of the query table: its cost, and where they were measured its accuracy (0-1),
-    the time of one clip, and whether it has norm statistics of its own (``calibrated``)."""
-
-    width: float
-    frames: int
-    size: int
-    gflops: float  # 1e9 multiply-adds of one clip
-    accuracy: float | None = None
-    latency_ms: float | None = None
-    params_m: float | None = None
-    calibrated: bool = False
-
-    @property
-    def setting(self) -> Setting:
-        return Setting(self.width, frames=self.frames, size=self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,26 +226,7 @@ class Mutual(ClipClassifier):
         """
         budget = {"gflops": gflops, "latency_ms": latency_ms, "params_m": params_m}
         wanted = {name: value for name, value in budget.items() if value is not None}
-        if not wanted:
-            raise ValueError("no budget was given; name gflops, latency_ms or params_m")
-        table = self.config.table or self.grid()
-        for name, value in wanted.items():
-            costs = [getattr(row, name) for row in table if getattr(row, name) is not None]
-            if not costs:
-                raise ValueError(
-                    f"the query table of {self.name} has no {name}; measure it on this machine "
-                    f"with 'marey tabulate'"
-                )
-            if value < min(costs):
-                row = next(row for row in table if getattr(row, name) == min(costs))
-                raise ValueError(
-                    f"{name} {value:g} is below the narrowest network of {self.name} (setting "
-                    f"{row.setting} needs {min(costs):.4g}); raise the budget"
-                )
-        fitting = [row for row in table if all(fits(row, *pair) for pair in wanted.items())]
-        if not fitting:
-            raise ValueError(f"no setting of {self.name} keeps to {wanted} at once; raise one")
-        return max(fitting, key=worth).setting
+        return best(self.name, self.config.table or self.grid(), wanted).setting
 
     def grid(self) -> tuple[Row, ...]:
         """Every setting of the configuration with its cost and no accuracy.
@@ -304,7 +265,7 @@ class Mutual(ClipClassifier):
     def row(self, setting: Setting) -> Row:
         """A setting with its cost and parameters: one pass over a clip without memory."""
         twin = self if next(self.parameters()).is_meta else self._on_meta()
-        adds, parameters = twin._count(setting)
+        adds, parameters = twin._cost(setting)
         return Row(
             width=float(setting),
             frames=setting.frames or self.slow_frames,
@@ -318,33 +279,13 @@ class Mutual(ClipClassifier):
             twin: Any = type(self)(replace(self.config, table=()))
         return twin.eval()
 
-    @torch.no_grad()
-    def _count(self, setting: Setting) -> tuple[int, int]:
-        """Multiply-adds and parameters of one pass at a setting."""
-        counted = [0, 0]
-
-        def count(module: Any, inputs: Any, output: Tensor) -> None:
-            weight = module.weight
-            if hasattr(module, "cut"):
-                tensors = module.cut(inputs[0])[0]
-                weight = tensors["weight"]
-                counted[1] += sum(tensors[n].numel() for n in ("weight", "bias") if n in tensors)
-            else:
-                counted[1] += sum(value.numel() for value in module.parameters(recurse=False))
-            if weight.dim() > 1:
-                counted[0] += output.numel() * math.prod(weight.shape[1:])
-
-        leaves = [m for m in self.modules() if getattr(m, "weight", None) is not None]
-        hooks = [module.register_forward_hook(count) for module in leaves]
+    def _cost(self, setting: Setting) -> tuple[int, int]:
+        """Multiply-adds and parameters of one pass over a full clip at a setting."""
         side, frames = max(setting.size, self.config.crop), self.config.frames
-        try:
-            with self.switch.at(setting, NONE if setting < 1 else FULL):
-                clip = torch.empty(1, 3, frames, side, side, device="meta")
-                super().forward_positions(self.shrunk(clip, setting.key))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return counted[0], counted[1]
+        clip = torch.empty(1, 3, frames, side, side, device="meta")
+        with self.switch.at(setting, NONE if setting < 1 else FULL):
+            forward = super().forward_positions
+            return counted(self, lambda: forward(self.shrunk(clip, setting.key)))
 
     def narrowed(self, width: float) -> nn.Module:
         """A setting as a network of its own: sliced weights in ordinary layers, nothing shared.
@@ -376,17 +317,6 @@ class Mutual(ClipClassifier):
             self.set_table(replace(row, accuracy=None) for row in self.config.table)
         super().reset_head(num_classes)
         make_switchable(self, self.switch, self.slice_of)
-
-
-def fits(row: Row, name: str, value: float) -> bool:
-    """Whether a row is known to keep to a budget."""
-    cost = getattr(row, name)
-    return cost is not None and cost <= value
-
-
-def worth(row: Row) -> tuple[float, float]:
-    """What to prefer among rows within a budget: accuracy, where measured, then cost."""
-    return (-1.0 if row.accuracy is None else row.accuracy), row.gflops
 
 
 def setting_of(key: Key) -> Setting:
