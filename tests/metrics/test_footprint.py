@@ -41,6 +41,6 @@ class Sleeping(nn.Module):
 
 def test_latency_is_the_median_after_two_to_warm_up() -> None:
     network = Sleeping()
-    assert latency(network, (1, 3, 1, 4, 4), repeats=5) == pytest.approx(0.02, abs=0.03)
+    assert 0.015 < latency(network, (1, 3, 1, 4, 4), repeats=5) < 0.15
     assert network.naps == 7
     assert torch.is_inference_mode_enabled() is False
