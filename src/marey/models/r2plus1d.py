@@ -37,6 +37,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -243,7 +244,7 @@ class Block(nn.Module):
         branch = self.b(F.relu(self.a(x), inplace=True))
         if self.deep:
             branch = self.c(F.relu(branch, inplace=True))
-        return F.relu(branch + (self.shortcut(x) if self.projects else x), inplace=True)
+        return F.relu(branch.add_(self.shortcut(x) if self.projects else x), inplace=True)
 
     @staticmethod
     def kernel(
@@ -295,6 +296,7 @@ class R2Plus1d(ClipClassifier):
         super().__init__()
         _check(config)
         self.config = config
+        self.flat = bool({"2d", "2+1d"} & set(config.convs[1:]))  # has kernels of one frame
         self.stem = Stem(config)
         width = config.width
         for at in range(4):
@@ -316,6 +318,8 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
+        if self.flat and not self.training and clip.device.type == "cpu":  # faster there
+            clip = clip.contiguous(memory_format=torch.channels_last_3d)
         maps = []
         for step in self.stage_modules():
             clip = step(clip)

@@ -113,18 +113,10 @@ def only_variant(state: State, header: Mapping[str, Any], where: str) -> str:
     variants = list(dict.fromkeys(variant for variant, _ in found))
     if len(variants) > 1:
         variants = _as_configured(variants, header) or variants
-    for name in [name for name in variants if card(name).twin in variants]:
-        plain = card(name).twin
-        variants.remove(name)
-        if {layout for v, layout in found if v == name} & {
-            layout for v, layout in found if v == plain
-        }:
-            warnings.warn(
-                f"{where} has the tensors of {plain} and of {name}: taken for {plain}; "
-                f"name the other to get it",
-                stacklevel=3,
-            )
+    twins = [name for name in variants if card(name).twin in variants]
+    variants = [name for name in variants if name not in twins]
     if len(variants) == 1:
+        _tell_twins(variants[0], twins, found, where)
         return variants[0]
     if variants:
         raise ValueError(f"{where} fits {', '.join(variants)}: say which")
@@ -137,6 +129,18 @@ def built_part(state: State) -> State:
     """A tidied state without the tensors of parts that are published with it but not built here."""
     aside = tuple({prefix for family in HOMES.values() for prefix in family.aside})
     return {name: value for name, value in state.items() if not name.startswith(aside)}
+
+
+def _tell_twins(plain: str, twins: list[str], found: list[tuple[str, str]], where: str) -> None:
+    """Warn where a file of the same layout may as well be of another variant."""
+    layouts = {layout for variant, layout in found if variant == plain}
+    for other in twins:
+        if layouts & {layout for variant, layout in found if variant == other}:
+            warnings.warn(
+                f"{where} has the tensors of {plain} and of {other}: taken for {plain}; "
+                f"name the other to get it",
+                stacklevel=4,
+            )
 
 
 def shapes_of(variant: str, config: Any) -> Shapes:
