@@ -1,4 +1,4 @@
-"""Published results of S3D and I3D on Inception-V1 as recipes. No smoke run was seen yet.
+"""Published results of S3D and I3D on Inception-V1 as recipes, and a smoke run.
 
     .k400    inflated ImageNet weights, 64 frames in a row at 25 frames a second, 336 clips a batch
     _flow    the same on optical flow (docs/flow.md); scores of both are averaged afterwards
@@ -18,6 +18,7 @@ from dataclasses import replace
 from marey.choices import AugmentChoice, OptimChoice, RunChoice, ScheduleChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
+from marey.recipes.smoke import ARROW, smoke
 
 PAPER = "Rethinking Spatiotemporal Feature Learning, ECCV 2018"
 README = "kylemin/S3D, README.md"
@@ -74,4 +75,16 @@ K400 = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in K400}
+SMOKE = (
+    smoke(
+        "s3d.smoke",
+        "s3dg",
+        ARROW,
+        reached=95.0,
+        net={"width": 16, "depths": None},
+        clip={"frames": 16, "stride": 2},
+        run={"precise_bn": 40},
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*K400, *SMOKE)}
