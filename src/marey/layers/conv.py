@@ -50,23 +50,28 @@ class ConvNorm(nn.Module):
 
 
 class FoldingConvNorm(ConvNorm):
-    """A ConvNorm for many small convolutions, each as a CPU does it fastest (``convolve``).
-
-    In inference the norm is folded into the kernel as the call goes. Parameters stay as they are;
-    under a compiler, and elsewhere than on a CPU, it is a plain ConvNorm.
-    """
+    """A ConvNorm for many small convolutions, each as a CPU does it fastest (``conv_norm``)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, norm = self.conv, self.norm
-        if not eager_on_cpu(conv, x) or type(norm) is not nn.BatchNorm3d:
-            return super().forward(x)
-        if norm.training or torch.is_grad_enabled():
-            return norm(convolve(x, conv, conv.weight))
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        kernel = conv.weight * scale.view(-1, 1, 1, 1, 1)
-        return convolve(x, conv, kernel, norm.bias - norm.running_mean * scale)
+        return conv_norm(x, self.conv, self.norm)
+
+
+def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+    """``norm(conv(x))``, on a CPU as ``convolve`` does it where memory has channels last.
+
+    In inference the norm is folded into the kernel as the call goes. Parameters stay as they are;
+    under a compiler, and elsewhere than on a CPU, it is the two layers.
+    """
+    if not eager_on_cpu(conv, x) or type(norm) is not nn.BatchNorm3d:
+        return norm(conv(x))
+    assert isinstance(conv, nn.Conv3d)
+    if norm.training or torch.is_grad_enabled():
+        return norm(convolve(x, conv, conv.weight, conv.bias))
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    kernel = conv.weight * scale.view(-1, 1, 1, 1, 1)
+    return convolve(x, conv, kernel, norm.bias - norm.running_mean * scale)
 
 
 def eager_on_cpu(conv: nn.Module, x: Tensor) -> bool:
@@ -75,6 +80,12 @@ def eager_on_cpu(conv: nn.Module, x: Tensor) -> bool:
     if type(conv) is not nn.Conv3d or x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def fast_inference(x: Tensor) -> bool:
+    """Whether values are all that is wanted of ``x``, on a CPU: no gradient, no compiler."""
+    wanted = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return x.device.type == "cpu" and not wanted
 
 
 def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = None) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import Triple
+from marey.layers.conv import Triple, conv_norm, convolve, eager_on_cpu, fast_inference
 
 ONE: Triple = (1, 1, 1)
 POOL_3: Triple = (3, 3, 3)
@@ -78,9 +78,11 @@ class ConvUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.by_size:
             x = pad_same(x, self.conv.kernel_size, self.conv.stride)
-        if not self.normed:
-            return F.relu(self.conv(x), inplace=True)
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        if self.normed:
+            return F.relu(conv_norm(x, self.conv, self.norm), inplace=True)
+        if eager_on_cpu(self.conv, x):
+            return F.relu(convolve(x, self.conv, self.conv.weight, self.conv.bias), inplace=True)
+        return F.relu(self.conv(x), inplace=True)
 
 
 class Separable(nn.Module):
@@ -124,6 +126,8 @@ class Pool(nn.Module):
         self.kernel, self.stride, self.form = kernel, stride, form
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kernel == POOL_3 and self.stride == ONE and fast_inference(x):
+            return largest_around(x)
         if self.form.padding == "symmetric" or self.stride == ONE:
             half = tuple((k - 1) // 2 for k in self.kernel)
             return F.max_pool3d(x, self.kernel, self.stride, half)
@@ -188,6 +192,18 @@ def spatiotemporal(
     """One convolution, in two steps where it is ``separable`` and spans more than a frame."""
     kind = Separable if separable and kernel[0] > 1 else ConvUnit
     return kind(width_in, width, kernel, form, stride=stride)
+
+
+def largest_around(x: Tensor) -> Tensor:
+    """A 3x3x3 max-pool of stride 1, one axis after the other: the same values in half the time."""
+    for axis in (2, 3, 4):
+        rest = x.shape[axis] - 1
+        found = x.clone()
+        for at, other in ((0, 1), (1, 0)):
+            place = found.narrow(axis, at, rest)
+            torch.maximum(place, x.narrow(axis, other, rest), out=place)
+        x = found
+    return x
 
 
 def space_to_depth(clip: Tensor) -> Tensor:

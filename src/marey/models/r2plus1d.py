@@ -296,7 +296,6 @@ class R2Plus1d(ClipClassifier):
         super().__init__()
         _check(config)
         self.config = config
-        self.flat = bool({"2d", "2+1d"} & set(config.convs[1:]))  # has kernels of one frame
         self.stem = Stem(config)
         width = config.width
         for at in range(4):
@@ -318,7 +317,7 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
-        if self.flat and not self.training and clip.device.type == "cpu":  # faster there
+        if clip.device.type == "cpu":  # faster there
             clip = clip.contiguous(memory_format=torch.channels_last_3d)
         maps = []
         for step in self.stage_modules():
