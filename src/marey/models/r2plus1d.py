@@ -291,6 +291,7 @@ class R2Plus1d(ClipClassifier):
     """(B, C, T, H, W) -> (B, K) logits; C is 3, or 2 for flow. Time of any length is averaged."""
 
     block = Block
+    learns_last = True  # whether channels last in memory pay on a CPU in training as well
 
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
@@ -317,7 +318,7 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
-        if clip.device.type == "cpu":  # faster there
+        if clip.device.type == "cpu" and (self.learns_last or not self.training):
             clip = clip.contiguous(memory_format=torch.channels_last_3d)
         maps = []
         for step in self.stage_modules():
