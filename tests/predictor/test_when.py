@@ -147,6 +147,23 @@ def test_from_the_shell(
     assert "basictad_af finds segments: add --task when" in capsys.readouterr().err
 
 
+def test_where_nothing_scores_enough_it_is_said_with_the_best(
+    detector: Any, tmp_path: Path, video: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "long.mp4")
+    every = When(detector, min_score=0.0, device="cpu")(path)[0]
+    best = max(p["score"] for p in every["predictions"])
+    assert "highest_score" not in every
+    (none,) = When(detector, min_score=1.0, device="cpu")(path)
+    assert none["predictions"] == []
+    assert none["highest_score"] == best < 1
+    weights = zoo.save(detector, tmp_path / "w.safetensors", recipe={"task": to_plain(CHOICE)})
+    words = ["predict", path, "--weights", str(weights), "--device", "cpu", "--task", "when"]
+    assert main([*words, "--min-score", "1"]) == 0
+    said = f"  no segment scores --min-score 1; the highest score was {best:.3f}"
+    assert capsys.readouterr().out.splitlines() == [path, said]
+
+
 def test_a_short_video_and_one_cut_off(detector: Any, tmp_path: Path, video: Any) -> None:
     frames = np.random.RandomState(0).randint(255, size=(5, 40, 48, 3), dtype=np.uint8)
     write_video(tmp_path / "short.mp4", frames, 10.0)

@@ -171,6 +171,8 @@ class Predict(NetFields):
             result = ready.result(name_of(source), found, skipped)
             lines.append(json.dumps(result, ensure_ascii=False))
             short = short or bool(skipped)
+            if not found and duration_s and not self.json:
+                print(f"  {no_segment(ready.min_score, ready.highest)}", flush=True)
             if skipped:
                 echo(f"{name_of(source)}: skipped, {skipped}")
             if self.json:
@@ -202,6 +204,13 @@ class Predict(NetFields):
 def segment_line(one: Any) -> str:
     """One segment for people."""
     return f"  {one.score:6.3f}  {one.label:32} {one.start_s:8.2f} - {one.end_s:.2f} s"
+
+
+def no_segment(least: float, highest: float) -> str:
+    """Why a file has no segment, and what would tell one."""
+    if not highest:
+        return f"no segment: nothing scored at all, let alone --min-score {least:g}"
+    return f"no segment scores --min-score {least:g}; the highest score was {highest:.3f}"
 
 
 def in_words(result: dict[str, Any]) -> str:

@@ -44,8 +44,8 @@ class When:
 
     ``min_score`` is the least score of a segment that is told; by default 0.3 of a detector, 0.5 of
     a classifier. ``window_s`` and ``step_s`` are a classifier's stretches, by default one clip long
-    and without gap. ``seconds`` holds what was spent on the last file: ``decode``, ``network`` and
-    ``wall``.
+    and without gap. Of the last file, ``seconds`` holds what was spent (``decode``, ``network`` and
+    ``wall``) and ``highest`` the best score of anything in it, told or not; 0 where there was none.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class When:
             model, window_s=clip_s, step_s=step_s, num_threads=num_threads, **shared
         )
         self.seconds = {"decode": 0.0, "network": 0.0, "wall": 0.0}
+        self.highest = 0.0
         if self.detects:
             told = choice_of(model) or TaskChoice(segments=SEGMENTS[model.config.head])  # type: ignore[union-attr,index]
             self.overlap = told.windows.overlap
@@ -96,15 +97,18 @@ class When:
             yield self.result(name_of(one), found, lost)
 
     def result(self, source: str, found: list[Prediction], skipped: str = "") -> Result:
-        """One result as plain data, segments in order of time."""
+        """One result as plain data, segments in order of time; without any, ``highest_score``
+        is the best that was seen."""
         ordered = sorted(found, key=lambda one: (one.start_s, one.end_s))
         result: Result = {"source": source, "model": self.ready.variant, "task": "when"}
         result["predictions"] = to_plain(ordered)
+        if not found:
+            result["highest_score"] = round(self.highest, 6)
         return result | ({"skipped": skipped} if skipped else {})
 
     def stream(self, video: Video) -> Iterator[Prediction]:
         """Segments of an open video, each as soon as nothing to come can change it."""
-        self.seconds = dict.fromkeys(self.seconds, 0.0)
+        self.seconds, self.highest = dict.fromkeys(self.seconds, 0.0), 0.0
         started = time.perf_counter()
         yield from self._detected(video) if self.detects else self._classified(video)
         self.seconds["wall"] = time.perf_counter() - started
@@ -145,6 +149,7 @@ class When:
             answers = self.ready.model(clip.to(self.ready.device)).float()
         found = self.task.candidates(answers, [count])[0]
         self.seconds["network"] += time.perf_counter() - began
+        self.highest = max([self.highest, *found.scores[:1].tolist()])
         return found._replace(segments=found.segments + start)
 
     def _windows(self, video: Video) -> Iterator[tuple[int, Tensor, float]]:
@@ -189,6 +194,7 @@ class When:
             self.seconds["network"] += time.perf_counter() - began
             for row, (start, end) in zip(rows, spans, strict=True):
                 best = ready.ranked(row, start, end)[0]
+                self.highest = max(self.highest, best.score)
                 if open_ and best.label == open_.label and best.score >= self.min_score:
                     mean = (open_.score * weight + best.score) / (weight + 1)
                     weight += 1

@@ -75,7 +75,11 @@ def page(result: Result, duration_s: float, folder: Path) -> str:
         told += f"; {result['skipped']}"
     style = (Path(__file__).parent / "timeline.css").read_text(encoding="utf-8")
     script = (Path(__file__).parent / "timeline.js").read_text(encoding="utf-8")
-    empty = "<p>No segment is likely enough; try a lower --min-score.</p>"
+    best = float(result.get("highest_score") or 0)
+    empty = (
+        "<p>No segment is likely enough; the highest score was "
+        f"{best:.3f}. A lower --min-score tells more.</p>"
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

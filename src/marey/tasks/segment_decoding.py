@@ -26,6 +26,7 @@ from marey.geometry.segments import (
     best_first,
     decode_deltas,
     overlap,
+    per_class,
     points,
     suppress,
 )
@@ -118,15 +119,27 @@ def settled(found: Found, until: float, choice: SuppressionChoice) -> Tensor:
     A candidate that reaches past ``until`` is open, and so is whoever it may suppress or join,
     directly or through others.
     """
-    open_ = found.segments[:, 1] > until
-    least = choice.threshold if choice.kind in ("hard", "weighted") and choice.threshold > 0 else 0
-    fresh = open_.clone()
-    while fresh.any():
-        near = overlap(found.segments[~open_], found.segments[fresh])
-        meets = near >= least if least else near > 0
-        if choice.per_class:
-            meets &= found.labels[~open_][:, None] == found.labels[fresh][None]
-        reached = torch.zeros_like(open_)
-        reached[~open_] = meets.any(1)
-        open_, fresh = open_ | reached, reached
+    open_ = torch.zeros(len(found.labels), dtype=torch.bool)
+    least = choice.threshold if choice.kind in ("hard", "weighted") else 0.0
+    groups = per_class(found.labels) if choice.per_class else [torch.arange(len(open_))]
+    for place in groups:
+        open_[place] = _open(found.segments[place], until, least)
     return ~open_
+
+
+def _open(segments: Tensor, until: float, least: float) -> Tensor:
+    """Which (N,) of one class reach past ``until``, or overlap by ``least`` (0: at all) one that
+    is open."""
+    starts, ends = segments.unbind(1)
+    open_ = ends > until
+    fresh = open_
+    while fresh.any():
+        near = (~open_ & (ends > starts[fresh].min())).nonzero()[:, 0]
+        if not len(near):
+            break
+        asked = segments[fresh & (starts < ends[near].max())]
+        shared = overlap(segments[near], asked)
+        fresh = torch.zeros_like(open_)
+        fresh[near] = (shared >= least if least > 0 else shared > 0).any(1)
+        open_ = open_ | fresh
+    return open_
