@@ -93,6 +93,7 @@ class SegmentChoice:
     repeat_as: tuple[tuple[str, str], ...] = ()
     again: SuppressionChoice = SuppressionChoice(kind="none", most=100000)
     overlaps: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)  # at which precision is measured
+    rule: Literal["cleaned", "activitynet", "thumos14"] = "cleaned"  # see metrics.segment_ap
 
 
 @dataclass(frozen=True, kw_only=True)

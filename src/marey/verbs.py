@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marey.choices import TaskChoice
 from marey.config import override, read_mapping, to_plain, write_json
 from marey.recipe import Origin, Recipe, differences
 
@@ -167,12 +168,19 @@ def evaluate(
     from marey.engine import distributed
     from marey.engine.evaluate import evaluate as run_evaluation
     from marey.engine.log import ProgressLine
+    from marey.zoo.published.basictad import segments_of
 
     chosen = recipe or recipe_beside(weights)
-    chosen = chosen.changed(data={"path": str(data)}).changed(**(changes or {}))
+    given = dict(changes or {})
+    task = given.pop("task", {})
+    chosen = chosen.changed(data={"path": str(data)}).changed(**given)
     where = (model, str(weights)) if model else (str(weights), None)
     network: Any = zoo.load(*where, **chosen.clip_fields())
     network.spec = override(network.spec, chosen.clip, where="clip")
+    if getattr(network, "task", "") == "temporal_detection" and chosen.task == TaskChoice():
+        told = segments_of(network.config.head, network.classes or ())
+        chosen = replace(chosen, task=TaskChoice(segments=told))  # published weights
+    chosen = chosen.changed(task=task)
     items = chosen.open_data().split(split) if split else chosen.items("val")
     ranks = distributed.start(device)
     loader = chosen.loader_of(

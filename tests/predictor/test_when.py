@@ -147,6 +147,33 @@ def test_from_the_shell(
     assert "basictad_af finds segments: add --task when" in capsys.readouterr().err
 
 
+def test_evaluation_takes_fields_of_the_task(
+    detector: Any, tmp_path: Path, video: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under THUMOS14's rule detections on a segment of no clear class are not held against one."""
+    detector.classes = ("a", "b", "c")
+    weights = zoo.save(detector, tmp_path / "w.safetensors", recipe={"task": to_plain(CHOICE)})
+    rows = [f"long.mp4,{k}.0,{k + 2}.0,{'abc'[k % 3]},val" for k in range(0, 12, 2)]
+    heads = ["video,start_s,end_s,label,split", *rows]
+    clear, unclear = tmp_path / "clear.csv", tmp_path / "unclear.csv"
+    clear.write_text("\n".join(heads) + "\n")
+    unclear.write_text("\n".join([*heads, "long.mp4,13.0,23.0,Ambiguous,val"]) + "\n")
+    words = ["--weights", str(weights), "--workers", "0", "--device", "cpu", "--json"]
+    found = {}
+    for rule in ("cleaned", "thumos14"):
+        for path in (clear, unclear):
+            options = ["--task.segments.rule", rule, "--task.segments.overlaps", "0.1", "0.3"]
+            assert main(["evaluate", str(path), *words, *options]) == 0
+            found[rule, path] = json.loads(capsys.readouterr().out)["metrics"]
+    assert set(found["cleaned", clear]) == {"mAP", "mAP@0.1", "mAP@0.3"}
+    assert found["cleaned", clear] == found["cleaned", unclear]
+    assert found["thumos14", unclear]["mAP@0.1"] > found["thumos14", clear]["mAP@0.1"] > 0
+    assert main(["evaluate", str(clear), *words, "--task.segments.rule", "thumos"]) == 2
+    assert "choose one of 'cleaned', 'activitynet', 'thumos14'" in capsys.readouterr().err
+    assert main(["evaluate", str(clear), *words, "--task.segment.rule", "thumos14"]) == 2
+    assert "did you mean 'segments'" in capsys.readouterr().err
+
+
 def test_where_nothing_scores_enough_it_is_said_with_the_best(
     detector: Any, tmp_path: Path, video: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

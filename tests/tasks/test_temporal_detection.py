@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from marey.choices import SegmentChoice, SuppressionChoice, TaskChoice
+from marey.data.table import AMBIGUOUS
 from marey.geometry.segments import Found, best_first, suppress
 from marey.models.basictad import BasicTADConfig
 from marey.tasks.segment_decoding import settled
@@ -178,6 +179,21 @@ def test_a_perfect_detector_scores_one_and_halves_score_none() -> None:
         assert metric.result()["mAP@0.95"] == expected
         assert metric.per_class()[3] == pytest.approx(expected)
         assert metric.per_class()[4] is None
+
+
+def test_under_the_thumos_rule_an_ambiguous_segment_excuses_what_lies_on_it() -> None:
+    """A hit at score 0.8 after a detection at 0.9 on a segment of no clear class: the detection is
+    a false one, half the precision, unless the rule is THUMOS14's."""
+    rows = torch.tensor([[24.0, 30.0, 0.9, 3], [60.0, 72.0, 0.8, 3]]).flatten()[None]
+    told = torch.tensor([0, 0, 96, 60.0, 72, 3, 24.0, 25, AMBIGUOUS, 0, 0, -1])[None]
+    found = {}
+    for rule in ("cleaned", "activitynet", "thumos14"):
+        metric = task(overlaps=(0.5,), rule=rule).metric()
+        metric.update(rows, told)
+        found[rule] = metric.result()["mAP@0.5"]
+        (row,) = metric.describe(None)
+        assert row["truth"] == [[60.0, 72.0, 3]]
+    assert found == {"cleaned": 0.5, "activitynet": 0.5, "thumos14": 1.0}
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft", "weighted"])

@@ -93,6 +93,18 @@ def take_prefixed(words: list[str], prefix: str) -> tuple[list[str], dict[str, A
     return rest, fields
 
 
+def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``."""
+    tree: dict[str, Any] = {}
+    for name, value in fields.items():
+        *path, leaf = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[leaf] = value
+    return tree
+
+
 class NetFields:
     """A command that also takes ``--net.FIELD VALUE``, kept as JSON in its ``net_fields``."""
 

@@ -22,7 +22,7 @@ from marey.choices import (
     ScheduleChoice,
     TaskChoice,
 )
-from marey.cli.parse import UsageError, echo, find_word, flat, pairs, take_prefixed, views
+from marey.cli.parse import UsageError, echo, find_word, flat, nested, pairs, take_prefixed, views
 from marey.config import to_plain
 
 DATA_HELP = "folder of videos, CSV list, known data set, or drawn:TASK"
@@ -153,7 +153,8 @@ def summary(told: Evaluation) -> dict[str, Any]:
 class Evaluate:
     """Accuracy of weights on labelled videos, every video once over all its views.
 
-    Fields of the network's input are set with --clip.FIELD, as in --clip.test_size 160.
+    Fields of the network's input are set with --clip.FIELD, as in --clip.test_size 160, those of
+    the task with --task.FIELD, as in --task.segments.overlaps 0.5 0.75 0.95.
     """
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA", help=DATA_HELP)]
@@ -184,12 +185,15 @@ class Evaluate:
     json: bool = False
     """print the metrics as one line of JSON"""
     clip_fields: tyro.conf.Suppress[str] = "{}"
+    task_fields: tyro.conf.Suppress[str] = "{}"
 
     @classmethod
     def prepare(cls, words: list[str]) -> tuple[list[str], Evaluate]:
-        """Take --clip fields out."""
+        """Take --clip and --task fields out."""
         words, clip = take_prefixed(words, "clip")
-        return words, cls(data=tyro.MISSING, clip_fields=json.dumps(clip))
+        words, task = take_prefixed(words, "task")
+        fields = {"clip_fields": json.dumps(clip), "task_fields": json.dumps(nested(task))}
+        return words, cls(data=tyro.MISSING, **fields)
 
     def run(self) -> int:
         """Evaluate and print; 1 when files were skipped."""
@@ -211,7 +215,11 @@ class Evaluate:
             model=self.model,
             split=self.split,
             views=wanted,
-            changes={"data": data, "clip": json.loads(self.clip_fields)},
+            changes={
+                "data": data,
+                "clip": json.loads(self.clip_fields),
+                "task": json.loads(self.task_fields),
+            },
             out=self.out or None,
             device=self.device,
         )

@@ -277,7 +277,8 @@ def _wrong_segments(dataset: DataSet, facts: Mapping[str, FileFacts]) -> Iterato
             fact = facts[path]
             slack = 1 / fact.fps if fact.fps else 0.0
             for start, end, label in items.intervals(row):
-                told = f"{start:g} to {end:g} s of {items.classes[label]!r}"
+                name = items.classes[label] if label >= 0 else "no clear class"
+                told = f"{start:g} to {end:g} s of {name!r}"
                 if end < start:
                     yield Failure(path, f"{told} ends before it begins")
                 elif end == start:

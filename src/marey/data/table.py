@@ -9,7 +9,8 @@ once. ``Item`` is a row view made on demand.
     target      int32 | list<int32>  class number (null: unlabelled), or class numbers
     start_s     float64, optional    null where the row means the whole file
     end_s       float64, optional
-    intervals   list<struct<start_s, end_s, label>>, optional: labels that hold for a part only
+    intervals   list<struct<start_s, end_s, label>>, optional: labels that hold for a part only;
+                label -2 (AMBIGUOUS) where nobody could say which class it is
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from marey.types import Item
 INTERVALS = pa.list_(
     pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("label", pa.int32())])
 )
+AMBIGUOUS = -2  # label of a segment whose class nobody could say (THUMOS14); -1: none
 _SMALL = 1 << 20  # bytes below which a table travels inside the pickle
 
 
@@ -122,11 +124,17 @@ class ItemTable:
             return self.target(index)
         rows = self._table.column("intervals")[index].as_py() or []
         return tuple(
-            sorted({r["label"] for r in rows if r["start_s"] <= last_s and r["end_s"] > first_s})
+            sorted(
+                {
+                    r["label"]
+                    for r in rows
+                    if r["label"] >= 0 and r["start_s"] <= last_s and r["end_s"] > first_s
+                }
+            )
         )
 
     def intervals(self, index: int) -> list[tuple[float, float, int]]:
-        """(start_s, end_s, class number) of a row's segments, as the list has them."""
+        """(start_s, end_s, class number or AMBIGUOUS) of a row's segments, as the list has them."""
         if not self.has_intervals:
             return []
         rows = self._table.column("intervals")[index].as_py() or []
@@ -174,7 +182,10 @@ class ItemTable:
         table = table.set_column(position, "target", _renumber(self._target, lookup))
         if self.has_intervals:
             rows = table.column("intervals").to_pylist()
-            moved = [[{**r, "label": places[r["label"]]} for r in row] for row in rows]
+            moved = [
+                [{**r, "label": places[r["label"]] if r["label"] >= 0 else r["label"]} for r in row]
+                for row in rows
+            ]
             position = table.column_names.index("intervals")
             table = table.set_column(position, "intervals", pa.array(moved, INTERVALS))
         return self._with(table, classes)

@@ -9,7 +9,8 @@ their ``times`` are no numbers.
 
 ``target`` of a sample is flat, (3 + 3 M,): the row of the video, the window's start in frames, and
 how many of its frames are real; then M triples (start, end, class), class -1 where there are fewer.
-In training they are frames of the window; in evaluation seconds of the video.
+In training they are frames of the window; in evaluation seconds of the video, and segments of no
+clear class (-2) are among them.
 
 Source: the data pipeline of BasicTAD. Differs: windows are drawn from those that fit instead of
 again until one fits; colours are not swapped to BGR on the way.
@@ -199,7 +200,7 @@ class WindowDataset:
 
     def _segments(self, row: int, video: Video) -> tuple[Tensor, Tensor]:
         """Spans (N, 2) in seconds, cut to the video, and labels; without what is left of none."""
-        told = self.items.intervals(row)
+        told = [one for one in self.items.intervals(row) if one[2] >= 0]
         spans = torch.tensor([r[:2] for r in told], dtype=torch.float32).reshape(-1, 2)
         spans = spans.clamp(0, float(video.times[0]) + video.duration_s)
         labels = torch.tensor([r[2] for r in told], dtype=torch.int64)

@@ -32,7 +32,7 @@ from marey.tasks.temporal_detection import TemporalDetection
 from marey.types import Prediction, steps_a_second
 from marey.video import Video, VideoError, open_video
 from marey.video.windows import padded_windows
-from marey.zoo.published.basictad import SEGMENTS
+from marey.zoo.published.basictad import segments_of
 
 AHEAD = 2  # windows decoded before the network asks for them
 CHUNK = 24  # frames asked of the decoder at once
@@ -73,7 +73,9 @@ class When:
         self.seconds = {"decode": 0.0, "network": 0.0, "wall": 0.0}
         self.highest = 0.0
         if self.detects:
-            told = choice_of(model) or TaskChoice(segments=SEGMENTS[model.config.head])  # type: ignore[union-attr,index]
+            told = choice_of(model) or TaskChoice(
+                segments=segments_of(model.config.head, model.classes or ())  # type: ignore[union-attr,arg-type]
+            )
             self.overlap = told.windows.overlap
             self.task = TemporalDetection(told, model)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from marey.choices import TaskChoice
 from marey.config import nearest
+from marey.data.table import AMBIGUOUS
 from marey.geometry.segments import Found, check_suppression
 from marey.metrics import segment_ap as measure
 from marey.tasks.segment_decoding import Grid, candidates_of, class_scores, join
@@ -190,6 +191,7 @@ class DetectionMetric:
         self.task = task
         self._parts: dict[int, list[Found]] = defaultdict(list)
         self._truth: dict[int, np.ndarray] = {}
+        self._unclear: dict[int, np.ndarray] = {}  # segments of no clear class
         self._found: dict[int, Found] | None = None
 
     def update(self, scores: Tensor, target: Tensor) -> None:
@@ -202,8 +204,9 @@ class DetectionMetric:
             self._parts[video].append(
                 Found(candidates[:, :2], candidates[:, 2], candidates[:, 3].long())
             )
-            instances = told.unflatten(0, (-1, 3))[1:]
-            self._truth[video] = instances[instances[:, 2] >= 0].double().numpy()
+            instances = told.unflatten(0, (-1, 3))[1:].double()
+            self._truth[video] = instances[instances[:, 2] >= 0].numpy()
+            self._unclear[video] = instances[instances[:, 2] == AMBIGUOUS].numpy()
 
     def found(self) -> dict[int, Found]:
         """The segments of each video by its row, in seconds."""
@@ -215,19 +218,19 @@ class DetectionMetric:
         """Average precision (K, T)."""
         if not self._parts:
             raise ValueError("no video was scored: check that the split has readable videos")
-        truth, said = [], []
-        for video, rows in self._truth.items():
-            truth += [(video, row[:2].tolist(), int(row[2])) for row in rows]
+        said = []
         for video, found in self.found().items():
             columns = (column.tolist() for column in found)
             said += [
                 (video, span, label, score) for span, score, label in zip(*columns, strict=True)
             ]
         return measure.average_precision(
-            measure.instances(*_columns(truth, 3)),
+            _instances(self._truth),
             measure.instances(*_columns(said, 4)),
             self.task.choice.overlaps,
             num_classes=self.task.config.num_classes,
+            rule=self.task.choice.rule,
+            ambiguous=_instances(self._unclear),
         )
 
     def result(self) -> dict[str, float]:
@@ -258,6 +261,11 @@ class DetectionMetric:
             name = items[video].video if items is not None else str(video)
             rows.append({"video": name, "segments": segments, "truth": truth})
         return rows
+
+
+def _instances(videos: dict[int, np.ndarray]) -> measure.Instances:
+    rows = [(v, row[:2].tolist(), int(row[2])) for v, some in videos.items() for row in some]
+    return measure.instances(*_columns(rows, 3))
 
 
 def _columns(rows: list[Any], count: int) -> list[list[Any]]:

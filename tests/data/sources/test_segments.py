@@ -11,6 +11,7 @@ import pytest
 
 from marey.data.check import check_data
 from marey.data.sources import open_data
+from marey.data.table import AMBIGUOUS
 from marey.video.writer import write_video
 
 Make = Callable[..., Path]
@@ -103,7 +104,11 @@ def test_activitynet_finds_files_and_counts_those_that_are_gone(
     assert data.split("train").intervals(0) == [(0.5, 1.5, 1)]
     val = data.split("val")
     assert [Path(item.video).name for item in val] == ["two.mp4", "3.mp4"]
-    assert val.intervals(0) == [(0.0, 1.0, 0)]
+    assert val.intervals(0) == [(0.0, 1.0, 0), (1.0, 2.0, AMBIGUOUS)]
+    assert val.target(0) == (0,)
+    assert val.target_within(0, 1.5, 1.9) == ()
+    moved = val.relabel(("Kick", "Throw", "Catch"))
+    assert moved.intervals(0) == [(0.0, 1.0, 2), (1.0, 2.0, AMBIGUOUS)]
     assert data.notes == ("val: 1 of 3 videos have no file (gone)",)
 
 
@@ -153,7 +158,11 @@ def test_thumos14_as_distributed(tmp_path: Path, video: Make) -> None:
     assert data.format == "thumos14"
     assert data.classes == ("BaseballPitch", "CliffDiving", "Diving")
     assert data.split("train").intervals(0) == [(0.3, 1.1, 0)]
-    assert sorted(data.split("val").intervals(0)) == [(0.2, 1.0, 1), (0.2, 1.0, 2)]
+    assert sorted(data.split("val").intervals(0)) == [
+        (0.2, 1.0, 1),
+        (0.2, 1.0, 2),
+        (1.2, 1.5, AMBIGUOUS),
+    ]
     assert "test: 1 of 2 videos have no file (video_test_0000270)" in data.notes
 
 

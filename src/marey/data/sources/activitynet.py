@@ -7,7 +7,7 @@ Videos are found below the file's folder by their ID, with or without ``v_``, or
 ``filename``. Classes come in the order of ``classes`` in the file, of a classes.txt beside it, or
 of the alphabet; never in that of the database. A file without a training subset (THUMOS14 as it
 circulates in this form) trains on its validation videos and is measured on its test videos; its
-``Ambiguous`` segments are left out.
+``Ambiguous`` segments belong to no class, see thumos14.py.
 
 Source: activitynet/ActivityNet, annotation format.
 """
@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from marey.data.sources.labels import read_classes
-from marey.data.sources.segments import Segment, segment_set, subset_name, with_files
+from marey.data.sources.segments import UNCLEAR, Segment, segment_set, subset_name, with_files
 from marey.data.table import DataSet
 
-AMBIGUOUS = "Ambiguous"
 _HEAD = 4096  # characters looked at to know the format
 
 
@@ -65,6 +64,7 @@ def open_activitynet(path: Path, *, where: Mapping[str, str] | None = None) -> D
         found[split], missing = with_files(videos, source.parent, split)
         notes += missing
     labels = {name for v in splits.values() for rows in v.values() for *_, name in rows}
+    labels -= {UNCLEAR}
     listed = told.get("classes")
     classes = tuple(listed) if isinstance(listed, list) else read_classes(source.parent)
     if where and classes:
@@ -107,6 +107,6 @@ def _segments(
                 f"{source}: an annotation of {name!r} is {one!r}; it needs "
                 "'segment': [start, end] in seconds and 'label'"
             ) from None
-        if label != AMBIGUOUS and all(str(one.get(k)) == v for k, v in where.items()):
+        if all(str(one.get(k)) == v for k, v in where.items()):
             rows.append((start, end, label))
     return rows

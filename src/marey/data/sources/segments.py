@@ -23,11 +23,12 @@ from marey.data.sources.labels import (
     probe_files,
     read_classes,
 )
-from marey.data.table import DataSet, ItemTable, build_table
+from marey.data.table import AMBIGUOUS, DataSet, ItemTable, build_table
 
 HEADER = ("video", "start_s", "end_s", "label")
 SUBSETS = {"training": "train", "validation": "val", "testing": "test", "valid": "val"}
 Segment = tuple[float, float, str]  # start and end in seconds, and the class's name
+UNCLEAR = "Ambiguous"  # the name of what is no class, in THUMOS14 and files made from it
 _NAMED = 3  # missing files told by name
 
 
@@ -48,9 +49,10 @@ def segment_set(
 ) -> DataSet:
     """A data set from split -> path of a video, relative to ``root`` -> its segments.
 
+    Those named ``Ambiguous`` belong to no class, unless ``classes`` has one of that name.
     Raises ValueError for a label that ``classes`` does not have.
     """
-    numbers = {name: i for i, name in enumerate(classes)}
+    numbers = {UNCLEAR: AMBIGUOUS} | {name: i for i, name in enumerate(classes)}
     tables = {}
     for split, videos in splits.items():
         intervals = [
@@ -60,7 +62,10 @@ def segment_set(
             ]
             for rows in videos.values()
         ]
-        targets = [sorted({int(row["label"]) for row in rows}) for rows in intervals]
+        targets = [
+            sorted({int(row["label"]) for row in rows if row["label"] != AMBIGUOUS})
+            for rows in intervals
+        ]
         table = build_table(list(videos), targets, intervals=intervals, multi_label=True)
         tables[split] = ItemTable(table, classes, root=root)
     return DataSet(
@@ -144,7 +149,7 @@ def open_segments(path: Path, *, where: Mapping[str, str] | None = None) -> Data
     if not splits:
         raise ValueError(f"{source} has no row that was asked for; check it and --where")
     names = {name for videos in splits.values() for rows in videos.values() for *_, name in rows}
-    classes = read_classes(source.parent) or tuple(sorted(names))
+    classes = read_classes(source.parent) or tuple(sorted(names - {UNCLEAR}))
     for videos in splits.values():
         probe_files(list(videos), source.parent, str(source))
     return segment_set(splits, classes, source.parent, format="segments", address=source)

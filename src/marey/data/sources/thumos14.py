@@ -5,8 +5,9 @@
     validation/video_validation_0000266.mp4, test/video_test_0000324.mp4   anywhere below
 
 The annotated validation videos are for training, the annotated test videos for measuring: splits
-``train`` and ``test``. Classes are numbered by the alphabet. ``Ambiguous`` segments are left out,
-as every evaluation but the first one does. Every CliffDiving instance is also one of Diving.
+``train`` and ``test``. Classes are numbered by the alphabet. ``Ambiguous`` segments belong to no
+class: only the rule ``thumos14`` of measuring looks at them. Every CliffDiving instance is also one
+of Diving.
 
 Known faults of the annotations, which ``marey data check`` reports: most HammerThrow instances of
 video_test_0000270 lie after its end, as do a few of 0000814 and of two validation videos.
@@ -18,11 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from marey.data.sources.labels import read_lines, refuse_where
-from marey.data.sources.segments import Segment, segment_set, with_files
+from marey.data.sources.segments import UNCLEAR, Segment, segment_set, with_files
 from marey.data.table import DataSet
 
 PARTS = {"val": "train", "test": "test"}
-AMBIGUOUS = "Ambiguous"
 
 
 def lists(path: Path) -> list[Path]:
@@ -55,9 +55,7 @@ def open_thumos14(path: Path, *, where: Mapping[str, str] | None = None) -> Data
     names = set()
     for file in files:
         name, _, part = file.stem.rpartition("_")
-        if name == AMBIGUOUS:
-            continue
-        names.add(name)
+        names |= {name} - {UNCLEAR}
         videos = splits.setdefault(PARTS[part], {})
         for number, line in enumerate(read_lines(file), 1):
             fields = line.split()

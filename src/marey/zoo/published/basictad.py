@@ -8,6 +8,8 @@ Figures that stand only in the paper were not checked and are left empty.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from marey.choices import Claim, SegmentChoice, SuppressionChoice
@@ -43,6 +45,12 @@ SEGMENTS = {  # how each published head's answers become segments, without the t
         again=SuppressionChoice(kind="hard", threshold=0.3, min_score=0.0, most=400),
     ),
 }
+
+
+def segments_of(head: str, classes: Sequence[str]) -> SegmentChoice:
+    """How a published head's answers become segments, the twins included where both are told."""
+    twins = TWIN if head != "anchor" and set(TWIN[0]) <= set(classes) else ()
+    return replace(SEGMENTS[head], repeat_as=twins)
 
 
 def original(name: str, config: Any) -> str | None:
