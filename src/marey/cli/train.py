@@ -192,8 +192,8 @@ class Evaluate:
         """Take --clip and --task fields out."""
         words, clip = take_prefixed(words, "clip")
         words, task = take_prefixed(words, "task")
-        fields = {"clip_fields": json.dumps(clip), "task_fields": json.dumps(nested(task))}
-        return words, cls(data=tyro.MISSING, **fields)
+        clips, tasks = json.dumps(clip), json.dumps(nested(task))
+        return words, cls(data=tyro.MISSING, clip_fields=clips, task_fields=tasks)
 
     def run(self) -> int:
         """Evaluate and print; 1 when files were skipped."""

@@ -147,7 +147,7 @@ def _card(spec: ClipSpec, params_m: float, gmacs: float, config: str, *claims: C
         classes="thumos14",
         claims=claims,
         source=f"MCG-NJU/BasicTAD configs/trainval/basictad/thumos14/{config}",
-        licence="not checked",
+        licence="Apache-2.0",
     )
 
 
