@@ -74,6 +74,7 @@ class WindowChoice:
 
     complete: float = 0.75  # share of an instance, or of the window, that must be in it
     overlap: float = 0.25  # of neighbouring windows, in evaluation
+    each: int = 1  # windows drawn from every video, an epoch
     photometric: float = 0.5  # probabilities
     rotation: float = 0.5
     angle: float = 45.0  # degrees, either way

@@ -89,6 +89,19 @@ def test_a_training_window_has_its_instances_in_its_own_frames(items: ItemTable)
     assert not any(begin >= end for _, begin, end in seen)
 
 
+def test_a_video_may_give_several_windows_an_epoch(items: ItemTable) -> None:
+    """The rows come ``each`` times, and every time another window is drawn."""
+    data = WindowDataset(
+        items, SPEC, training=True, windows=replace(STILL, each=8), augment=PLAIN, seed=3
+    )
+    assert len(data) == 24
+    samples = [data.sample(index, 0) for index in range(0, 24, 3)]
+    assert {int(s.target[0]) for s in samples} == {0}  # type: ignore[index]
+    assert len({int(s.target[1]) for s in samples}) > 3  # type: ignore[index]
+    with pytest.raises(ValueError, match="each is 0; a video has one window"):
+        WindowDataset(items, SPEC, training=True, windows=WindowChoice(each=0))
+
+
 def test_the_end_is_padded_with_zeros_and_no_times(items: ItemTable) -> None:
     sample = made(items, training=True).sample(1, 0)
     assert sample.clamped

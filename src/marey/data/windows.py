@@ -1,6 +1,6 @@
 """Windows of long videos with the segments inside: what a detector of segments learns from.
 
-    training     one random window a video and draw, among all that hold an instance well enough
+    training     ``each`` random windows a video, among all that hold an instance well enough
     evaluation   windows a share apart, over the whole video; the last one may reach past its end
 
 A window is ``spec.frames`` frames, ``spec.rate / spec.stride`` a second: frame i shows the moment
@@ -68,6 +68,10 @@ class WindowDataset:
             )
         self.items, self.spec, self.training, self.seed = items, spec, training, seed
         self.choice = windows or WindowChoice()
+        if self.choice.each < 1:
+            raise ValueError(
+                f"windows.each is {self.choice.each}; a video has one window an epoch or more"
+            )
         self.augment, self.data = augment or AugmentChoice(), data or DataChoice()
         self.views = (1, 1)
         self.most = max(1, pc.max(pc.list_value_length(items.table["intervals"])).as_py() or 1)
@@ -79,12 +83,12 @@ class WindowDataset:
             self.places = self._plan()
 
     def __len__(self) -> int:
-        return len(self.items) if self.training else len(self.places)
+        return len(self.items) * self.choice.each if self.training else len(self.places)
 
     def sample(
         self, index: int, epoch: int, draw: int = 0, shape: ClipShape | None = None
     ) -> Sample:
-        """Row ``index`` (training) or window ``index`` (evaluation) as a sample.
+        """A window of row ``index`` modulo the rows (training), or window ``index`` as a sample.
 
         An unreadable video is named in ``failures``; another row stands in for it in training.
         """
@@ -118,7 +122,7 @@ class WindowDataset:
 
     def _readable_sample(self, index: int, generator: Generator) -> Sample:
         failures: list[Failure] = []
-        row = index
+        row = index % len(self.items)
         for _ in range(_TRIES):
             try:
                 sample = self._training_sample(row, generator)

@@ -1,7 +1,7 @@
 """BasicTAD and PlusTAD as published: what each reads, costs and claims, and its authors' names.
 
 Costs are of one window of 32 s at the training crop. The released files are named for epochs,
-``epoch_300_epoch.pth`` (anchor-based) and ``epoch_600_epoch.pth``; where they are was not checked.
+``epoch_300_epoch.pth`` (anchor-based) and ``epoch_600_epoch.pth``; the README links to Baidu Pan.
 Figures that stand only in the paper were not checked and are left empty.
 """
 
