@@ -21,12 +21,18 @@ from marey.report.results import (
     reached,
 )
 from marey.report.run import RunFolder, is_number, read_run
+from marey.report.segments import TOLD, precision, timelines
 from marey.report.tables import table
 from marey.report.words import big, duration, metric_name, percent
 
 HEADLINES = ("top1", "map", "mAP")  # the first of them a run has is its main result
 SECOND = ("top5", "mean_class")
 SKIPPED_SHOWN = 200
+OVERLAPS_LEAD = "Average precision where a segment counts from this overlap with a labelled one on."
+TRACKS_LEAD = (
+    f"Grey bars are labelled, blue ones found with a score of {TOLD:g} or more, paler the lower. "
+    "The share is the mean of what was found and what was right, at half an overlap."
+)
 
 
 def write_page(run: str | Path) -> Path:
@@ -47,6 +53,8 @@ def render(run: RunFolder) -> str:
         ("Training", _progress(run), _curves(run)),
         ("Confusion", matrix_lead, confusion(run)),
         ("Classes", classes_lead(run), classes(run)),
+        ("Overlaps", OVERLAPS_LEAD, precision(run)),
+        ("Videos", TRACKS_LEAD, timelines(run)),
         ("Clips", "Blue bars are scores of the true class, orange of others.", _clips(run)),
         ("Cost", "", _cost(run, cost)),
         ("Files left out", _left_out(run), _skipped(run)),
