@@ -108,6 +108,18 @@ ROWS = (
     Row("slowfast_r50_8x8", "pytorchvideo slowfast_r50", hub("slowfast_r50"), "pytorchvideo", pair),
     Row("s3d", "torchvision s3d", maker("torchvision.models.video:s3d"), "torchvision", frames=16),
     Row("c2d_nopool_r50_8x8", "torchvision resnet50", resnet50, image_resnet),
+    Row(
+        "mvitv2_s_16x4",
+        "torchvision mvit_v2_s",
+        maker("torchvision.models.video:mvit_v2_s"),
+        "torchvision",
+    ),
+    Row(
+        "mvit_b_16x4",
+        "torchvision mvit_v1_b",
+        maker("torchvision.models.video:mvit_v1_b"),
+        "torchvision",
+    ),
     Row("tsn_r50_8seg", "torchvision resnet50", resnet50, image_resnet),
     Row("tsm_r50_8f", "torchvision resnet50", resnet50, budget=1.15),
     Row("stm_r50_8f", "torchvision resnet50", resnet50, budget=1.3),

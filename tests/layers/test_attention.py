@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from marey.layers import blocked_attention
 from marey.layers.attention import DropPath, Mlp, Term, attend
 from marey.layers.pooling_attention import AttentionPlan, PoolingAttention
 
@@ -31,17 +32,27 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, bias: list[Term]) -> 
     return logits.softmax(-1) @ value
 
 
-@pytest.mark.parametrize("form", ["fused", "plain"])
+@pytest.mark.parametrize("form", ["blocks", "fused", "plain"])
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_both_forms_are_the_definition(form: Any, count: int) -> None:
+@pytest.mark.parametrize("residual", [-1, 0, 1])
+def test_every_form_is_the_definition(
+    form: Any, count: int, residual: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(1)
+    if form == "blocks":
+        form = "fused"
+        monkeypatch.setattr(blocked_attention, "BLOCK", 30)  # three queries at a time
+    elif form == "fused":  # as on a GPU and under compilers
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     query, key, value = (
         torch.randn(2, 2, n, 6, dtype=torch.float64, requires_grad=True) for n in (7, 11, 11)
     )
     bias = terms(count, keys=11)
     leaves = [query, key, value, *(term.scores for term in bias)]
     expected = written_out(query, key, value, bias)
-    found = attend(query, key, value, scale=0.5, terms=bias, form=form)
+    if residual >= 0:
+        expected = expected + query * (torch.arange(7) >= residual)[:, None]
+    found = attend(query, key, value, scale=0.5, terms=bias, residual=residual, form=form)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     weigh = torch.randn_like(expected)
     one = torch.autograd.grad((found * weigh).sum(), leaves)
@@ -62,7 +73,7 @@ def test_relative_positions_are_the_original_ones(
         for name in ("q", "k", "v", "rel_pos_h", "rel_pos_w", "rel_pos_t")
     }
     depth, heads = told["head_dim"], told["heads"]
-    plan = AttentionPlan(width_in=8, width=depth * heads, heads=heads, form=form)
+    plan = AttentionPlan(width_in=8, width=depth * heads, heads=heads, form=form, residual=False)
     layer = PoolingAttention(plan)
     for axis in "hwt":
         table = torch.nn.Parameter(tensors[f"rel_pos_{axis}"])

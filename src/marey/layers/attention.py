@@ -24,6 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.layers.blocked_attention import blocked
+from marey.layers.linear import Linear
+
 AttentionForm = Literal["fused", "plain"]
 MULTIPLE = 8  # fused kernels want head widths that are a multiple of this
 
@@ -42,18 +45,41 @@ def attend(
     *,
     scale: float,
     terms: Sequence[Term] = (),
+    residual: int = -1,
     form: AttentionForm = "fused",
 ) -> Tensor:
     """softmax(scale * query . key + bias) . value, (B, heads, queries, D).
 
-    On the meta device the plain form runs, so that its products are what is counted.
+    From row ``residual`` on the query is added to what it found; nowhere where that is negative.
+    On the meta device the plain form runs, so that its products are what is counted; on a CPU the
+    fused form goes block by block (``blocked_attention``), elsewhere and under compilers through
+    torch's fused kernels.
     """
+    hot = torch.cat([one_hot(term, key) for term in terms], dim=-1) if terms else None
     if form == "plain" or query.is_meta:
-        return _plain(query, key, value, scale, terms)
-    if not terms:
-        return F.scaled_dot_product_attention(query, key, value, scale=scale)
+        found = _plain(query, key, value, scale, terms)
+    elif query.device.type == "cpu" and not torch.compiler.is_compiling():
+        scores = [term.scores for term in terms]
+        return blocked(query, key, value, scores, hot, scale=scale, residual=residual)
+    elif hot is None:
+        found = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    else:
+        found = _fused(query, key, value, scale, terms, hot)
+    if residual < 0:
+        return found
+    return found + (query if residual == 0 else F.pad(query[:, :, residual:], (0, 0, residual, 0)))
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    terms: Sequence[Term],
+    hot: Tensor,
+) -> Tensor:
+    """One scaled dot product of lengthened queries and keys; ``hot`` is (keys, rows)."""
     width = query.shape[-1]
-    hot = torch.cat([one_hot(term, key) for term in terms], dim=-1)  # (keys, rows)
     spare = -(width + hot.shape[-1]) % MULTIPLE
     longer = [query * scale, *(term.scores for term in terms)]
     if spare:
@@ -89,8 +115,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, width_mid: int, width_out: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, width_mid)
-        self.fc2 = nn.Linear(width_mid, width_out)
+        self.fc1 = Linear(width, width_mid)
+        self.fc2 = Linear(width_mid, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))

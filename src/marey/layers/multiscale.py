@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from marey.layers.attention import DropPath, Mlp
 from marey.layers.conv import Triple
+from marey.layers.linear import Linear
 from marey.layers.pooling_attention import (
     EPSILON,
     AttentionPlan,
@@ -117,7 +118,7 @@ class Block(nn.Module):
         self.mlp = Mlp(inner.width, 4 * inner.width, plan.width)
         self.drop_path = DropPath(plan.drop_path)
         widens = inner.width_in != plan.width
-        self.proj = nn.Linear(inner.width_in, plan.width) if widens else None
+        self.proj = Linear(inner.width_in, plan.width) if widens else None
 
     def forward(self, tokens: Tensor, grid: Triple, *more: Any) -> tuple[Tensor, Triple]:
         normed = self.norm1(tokens)

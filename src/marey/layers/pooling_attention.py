@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from marey.layers.attention import AttentionForm, Term, attend
 from marey.layers.conv import Triple
+from marey.layers.linear import Linear
 from marey.layers.positions import IndexRule, relative_rows
 
 PoolMode = Literal["conv", "max", "avg", "conv_unshared"]
@@ -131,7 +132,7 @@ class PoolingAttention(nn.Module):
         super().__init__()
         self.plan = plan
         self.scale = (plan.width // plan.heads) ** -0.5
-        self.qkv = nn.Linear(plan.width_in, 3 * plan.width, bias=plan.bias)
+        self.qkv = Linear(plan.width_in, 3 * plan.width, bias=plan.bias)
         self.pool_q = self._pool(plan.kernel_q, plan.stride_q)
         self.pool_k = self._pool(plan.kernel_kv, plan.stride_kv)
         self.pool_v = self._pool(plan.kernel_kv, plan.stride_kv)
@@ -140,7 +141,7 @@ class PoolingAttention(nn.Module):
         for axis, rows in tables.items():
             table = nn.Parameter(torch.zeros(rows, depth)) if rows else None
             self.register_parameter(f"rel_pos_{axis}", table)
-        self.proj = nn.Linear(plan.width, plan.width)
+        self.proj = Linear(plan.width, plan.width)
 
     def _pool(self, kernel: Triple, stride: Triple) -> TokenPool | None:
         if kernel == ONES and stride == ONES:
@@ -154,15 +155,24 @@ class PoolingAttention(nn.Module):
         value, _ = self.pooled(self.pool_v, value, grid)
         if self.plan.window:
             return self._windowed(query, key, value, size, size_k), size
-        found = self.find(query, key, value, size, size_k)
-        return self.joined(found, query, size), size
+        return self.joined(self.find(query, key, value, size, size_k)), size
 
     def find(
         self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple
     ) -> Tensor:
-        """Attention with the relative bias, (B, heads, queries, D)."""
-        terms = self.terms(query, size, size_k)
-        return attend(query, key, value, scale=self.scale, terms=terms, form=self.plan.form)
+        """Attention with the relative bias and the query added, (B, heads, queries, D)."""
+        plan, residual = self.plan, -1
+        if plan.residual:
+            residual = 0 if plan.residual_class else query.shape[2] - prod(size)
+        return attend(
+            query,
+            key,
+            value,
+            scale=self.scale,
+            terms=self.terms(query, size, size_k),
+            residual=residual,
+            form=plan.form,
+        )
 
     def _windowed(
         self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple
@@ -173,9 +183,7 @@ class PoolingAttention(nn.Module):
         key, value = cut_windows(key, size_k, side_k), cut_windows(value, size_k, side_k)
         small = (1, side, side)
         found = self.find(query, key, value, small, (1, side_k, side_k))
-        if self.plan.residual:
-            found = found + query
-        return self.proj(join_windows(found, size, side).transpose(1, 2).flatten(2))
+        return self.joined(join_windows(found, size, side))
 
     def pooled(self, pool: TokenPool | None, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
         """Tokens (B, L, width) pooled and split into heads, and their grid."""
@@ -198,13 +206,8 @@ class PoolingAttention(nn.Module):
             found.append(Term(scores, key_rows(size_k, axis, first, query.device)))
         return found
 
-    def joined(self, found: Tensor, query: Tensor, size: Triple) -> Tensor:
-        """What was found plus the query, heads side by side and projected, (B, L, width)."""
-        if self.plan.residual:
-            first = query.shape[2] - prod(size)
-            if first and not self.plan.residual_class:
-                query = F.pad(query[:, :, first:], (0, 0, first, 0))
-            found = found + query
+    def joined(self, found: Tensor) -> Tensor:
+        """Heads side by side, projected: (B, heads, L, D) to (B, L, width)."""
         return self.proj(found.transpose(1, 2).flatten(2))
 
 

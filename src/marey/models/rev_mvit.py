@@ -35,6 +35,7 @@ from marey.layers.attention import AttentionForm, DropPath, Mlp
 from marey.layers.conv import Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.layers.init import start_transformer
+from marey.layers.linear import Linear
 from marey.layers.multiscale import BlockPlan, Stem, TokenPositions, as_map, check_tokens_clip
 from marey.layers.pooling_attention import (
     EPSILON,
@@ -187,7 +188,7 @@ class Transition(nn.Module):
         self.f = Attended(inner)
         self.g = Mixed(plan.width)
         widens = inner.width_in != inner.width
-        self.widen = nn.Linear(inner.width_in, inner.width) if widens else None
+        self.widen = Linear(inner.width_in, inner.width) if widens else None
         self.drop_path = DropPath(plan.drop_path)
 
     def forward(self, streams: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
