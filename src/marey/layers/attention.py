@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.blocked_attention import blocked
-from marey.layers.linear import Linear
+from marey.layers.blocked_attention import blocked, in_blocks
 
 AttentionForm = Literal["fused", "plain"]
 MULTIPLE = 8  # fused kernels want head widths that are a multiple of this
@@ -51,16 +50,17 @@ def attend(
     """softmax(scale * query . key + bias) . value, (B, heads, queries, D).
 
     From row ``residual`` on the query is added to what it found; nowhere where that is negative.
-    On the meta device the plain form runs, so that its products are what is counted; on a CPU the
-    fused form goes block by block (``blocked_attention``), elsewhere and under compilers through
-    torch's fused kernels.
+    On the meta device the plain form runs, so that its products are what is counted. The fused form
+    goes block by block (``blocked_attention``) where that is worth it, else through torch's fused
+    kernels.
     """
+    plain = form == "plain" or query.is_meta
     hot = torch.cat([one_hot(term, key) for term in terms], dim=-1) if terms else None
-    if form == "plain" or query.is_meta:
-        found = _plain(query, key, value, scale, terms)
-    elif query.device.type == "cpu" and not torch.compiler.is_compiling():
-        scores = [term.scores for term in terms]
+    if not plain and in_blocks(query, key):
+        scores = torch.cat([term.scores for term in terms], dim=-1) if terms else None
         return blocked(query, key, value, scores, hot, scale=scale, residual=residual)
+    if plain:
+        found = _plain(query, key, value, scale, terms)
     elif hot is None:
         found = F.scaled_dot_product_attention(query, key, value, scale=scale)
     else:
@@ -108,18 +108,6 @@ def _plain(
         scores = F.pad(term.scores, (0, 1))  # row -1 adds nothing
         logits = logits + scores.index_select(-1, term.row % scores.shape[-1])
     return logits.softmax(dim=-1) @ value
-
-
-class Mlp(nn.Module):
-    """Linear, exact GELU, linear: (..., width) -> (..., width_out)."""
-
-    def __init__(self, width: int, width_mid: int, width_out: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(width, width_mid)
-        self.fc2 = Linear(width_mid, width_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class DropPath(nn.Module):

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from marey.layers.attention import DropPath, Mlp
+from marey.layers.attention import DropPath
 from marey.layers.conv import Triple
-from marey.layers.linear import Linear
+from marey.layers.linear import Linear, Mlp
 from marey.layers.pooling_attention import (
     EPSILON,
     AttentionPlan,

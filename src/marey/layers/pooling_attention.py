@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.layers.attention import AttentionForm, Term, attend
+from marey.layers.blocked_attention import blocked, in_blocks
 from marey.layers.conv import Triple
-from marey.layers.linear import Linear
-from marey.layers.positions import IndexRule, relative_rows
+from marey.layers.linear import Linear, linear
+from marey.layers.positions import IndexRule, grid_rows, relative_rows, resize_table
 
 PoolMode = Literal["conv", "max", "avg", "conv_unshared"]
 ONES: Triple = (1, 1, 1)
@@ -164,6 +165,9 @@ class PoolingAttention(nn.Module):
         plan, residual = self.plan, -1
         if plan.residual:
             residual = 0 if plan.residual_class else query.shape[2] - prod(size)
+        if plan.form == "fused" and in_blocks(query, key):
+            scores, hot = self.scores(query, size, size_k)
+            return blocked(query, key, value, scores, hot, scale=self.scale, residual=residual)
         return attend(
             query,
             key,
@@ -205,6 +209,29 @@ class PoolingAttention(nn.Module):
             scores = F.pad(scores.flatten(2, 4), (0, 0, first, 0))
             found.append(Term(scores, key_rows(size_k, axis, first, query.device)))
         return found
+
+    def scores(
+        self, query: Tensor, size_q: Triple, size_k: Triple
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """``terms`` at once: every query against every row, of which each takes its own.
+
+        (B, heads, queries, rows) and which of these each key takes, (keys, rows); None where there
+        are no tables.
+        """
+        letters = "".join(x for x in "thw" if getattr(self, f"rel_pos_{x}") is not None)
+        if not letters:
+            return None, None
+        first = query.shape[2] - prod(size_q)
+        lengths = [2 * max(size_q["thw".index(x)], size_k["thw".index(x)]) - 1 for x in letters]
+        tables = [
+            resize_table(getattr(self, f"rel_pos_{x}"), n)
+            for x, n in zip(letters, lengths, strict=True)
+        ]
+        rows, hot = grid_rows(size_q, size_k, letters, first, self.plan.rule)
+        joint = F.pad(torch.cat(tables), (0, 0, 0, 1))  # the last row is the class token's
+        every = linear(query.transpose(1, 2), joint)  # (B, L, heads, all rows)
+        index = torch.from_numpy(rows)[:, None].expand(*every.shape[:3], -1)
+        return every.gather(-1, index).transpose(1, 2), torch.from_numpy(hot)
 
     def joined(self, found: Tensor) -> Tensor:
         """Heads side by side, projected: (B, heads, L, D) to (B, L, width)."""

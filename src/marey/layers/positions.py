@@ -59,6 +59,31 @@ def relative_rows(table: Tensor, queries: int, keys: int, rule: IndexRule = "flo
     return F.embedding(index.to(table.device), resized)
 
 
+@lru_cache(maxsize=16)
+def grid_rows(
+    queries: tuple[int, ...], keys: tuple[int, ...], axes: str, first: int, rule: IndexRule
+) -> tuple[Any, Any]:
+    """Rows of the tables of several ``axes`` of grids (T, H, W), as arrays.
+
+    The tables stand one after the other, each of 2 * max(queries, keys) - 1 rows, and a row of
+    zeros ends them. Returns which rows each query needs (first + queries, columns) int64, a column
+    for each key coordinate of each axis, and which columns each key takes, (first + keys, columns)
+    float32 of zeros and ones. The ``first`` queries and keys, which have no place, need the zeros
+    and take none.
+    """
+    needed, taken, start = [], [], 0
+    for letter in axes:
+        axis = "thw".index(letter)
+        q, k = queries[axis], keys[axis]
+        place = [np.indices(grid)[axis].ravel() for grid in (queries, keys)]
+        needed.append(start + relative_index(q, k, rule)[place[0]])
+        taken.append(np.eye(k, dtype=np.float32)[place[1]])
+        start += 2 * max(q, k) - 1
+    rows, hot = np.concatenate(needed, axis=1), np.concatenate(taken, axis=1)
+    before = ((first, 0), (0, 0))
+    return np.pad(rows, before, constant_values=start), np.pad(hot, before)
+
+
 def constant_index(queries: int, keys: int, rule: IndexRule) -> Tensor:
     """``relative_index`` as a tensor; compilers and exporters see a constant."""
     if torch.compiler.is_compiling():

@@ -31,11 +31,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from marey.layers.attention import AttentionForm, DropPath, Mlp
+from marey.layers.attention import AttentionForm, DropPath
 from marey.layers.conv import Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.layers.init import start_transformer
-from marey.layers.linear import Linear
+from marey.layers.linear import Linear, Mlp
 from marey.layers.multiscale import BlockPlan, Stem, TokenPositions, as_map, check_tokens_clip
 from marey.layers.pooling_attention import (
     EPSILON,
