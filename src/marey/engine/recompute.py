@@ -52,10 +52,10 @@ def _forgetting(stage: nn.Module) -> Any:
     forward = stage.forward
     contexts = partial(_contexts, stage)
 
-    def forget(*inputs: Any) -> Any:
+    def forget(*inputs: Any, **named: Any) -> Any:
         if not stage.training:
-            return forward(*inputs)
-        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
+            return forward(*inputs, **named)
+        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **named)
 
     return forget
 

@@ -71,16 +71,16 @@ class _Blocked(torch.autograd.Function):
         # (B, L, heads, D) in memory, so that joining the heads copies nothing
         found = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
         for b, h in _places(query):
-            asked, longer = _side(query, scores, b, h), _longer(key[b, h], scale, hot)
-            turned, into = value[b, h].t().contiguous(), found[b, h]
-            short = query.dtype == torch.bfloat16 and _reach(asked, longer) < SAFE
-            for part in _blocks(length, len(longer)):
-                logits = product(_rows(asked, part), longer)
+            rows, longer = _lengthened(query, key, scores, hot, scale, (b, h))
+            turned, size = value[b, h].t().contiguous(), _block(length, len(longer))
+            short = query.dtype == torch.bfloat16 and _reach(rows, longer) < SAFE
+            for part, into in zip(rows.split(size), found[b, h].split(size), strict=True):
+                logits = product(part, longer)
                 if short:  # no need to take the largest logit away first
-                    total = logits.exp_().sum(dim=-1, keepdim=True)
-                    torch.div(product(logits, turned), total, out=into[part])
+                    whole = 1 / logits.exp_().sum(dim=-1, keepdim=True, dtype=torch.float32)
+                    torch.mul(product(logits, turned), whole.to(logits.dtype), out=into)
                 else:
-                    into[part] = product(logits.softmax(-1), turned)
+                    into.copy_(product(logits.softmax(-1), turned))
         if residual >= 0:
             found[:, :, residual:] += query[:, :, residual:]
         return found
@@ -95,21 +95,24 @@ class _Blocked(torch.autograd.Function):
         d_query, d_key, d_value = (torch.empty_like(t) for t in (query, key, value))
         d_scores = None if scores is None else torch.empty_like(scores)
         for b, h in _places(query):
-            asked, longer = _side(query, scores, b, h), _longer(key[b, h], ctx.scale, hot)
+            rows, longer = _lengthened(query, key, scores, hot, ctx.scale, (b, h))
             across, here, wanted = longer.t().contiguous(), value[b, h].contiguous(), given[b, h]
-            of_key = key.new_zeros(key.shape[2:], dtype=sums)
-            of_value = value.new_zeros(value.shape[2:], dtype=sums)
-            for part in _blocks(query.shape[2], len(longer)):
-                share = product(_rows(asked, part), longer).softmax(-1)
-                of_value += summed_product(share, wanted[part])
-                of_share = product(wanted[part], here)
+            of_longer = longer.new_zeros(longer.shape, dtype=sums)
+            of_value = here.new_zeros(here.shape, dtype=sums)
+            size = _block(len(rows), len(longer))
+            of_rows = []
+            for part, want in zip(rows.split(size), wanted.split(size), strict=True):
+                share = product(part, longer).softmax(-1)
+                of_value += summed_product(share, want)
+                of_share = product(want, here)
                 of_logits = torch._softmax_backward_data(of_share, share, -1, share.dtype)
-                of_key += summed_product(of_logits, asked[0][part])
-                of_rows = product(of_logits, across)
-                d_query[b, h, part] = of_rows[:, :width]
-                if d_scores is not None:
-                    d_scores[b, h, part] = of_rows[:, width:]
-            d_key[b, h], d_value[b, h] = of_key * ctx.scale, of_value
+                of_longer += summed_product(of_logits, part)
+                of_rows.append(product(of_logits, across))
+            of_all = torch.cat(of_rows)
+            d_query[b, h] = of_all[:, :width]
+            if d_scores is not None:
+                d_scores[b, h] = of_all[:, width:]
+            d_key[b, h], d_value[b, h] = of_longer[:, :width] * ctx.scale, of_value
         if ctx.residual >= 0:
             d_query[:, :, ctx.residual :] += given[:, :, ctx.residual :]
         return None, None, None, d_query, d_key, d_value, d_scores
@@ -119,29 +122,29 @@ def _places(query: Tensor) -> list[tuple[int, int]]:
     return [(b, h) for b in range(query.shape[0]) for h in range(query.shape[1])]
 
 
-def _blocks(queries: int, keys: int) -> list[slice]:
-    """Stretches of queries whose logits fit in cache together, of about the same length."""
-    count = max(1, -(-queries * keys // BLOCK))
-    size = -(-queries // count)
-    return [slice(start, min(start + size, queries)) for start in range(0, queries, size)]
+def _block(queries: int, keys: int) -> int:
+    """Queries whose logits fit in cache together, so that blocks are of about the same length."""
+    return -(-queries // max(1, -(-queries * keys // BLOCK)))
 
 
-def _side(query: Tensor, scores: Tensor | None, b: int, h: int) -> list[Tensor]:
-    return [query[b, h]] if scores is None else [query[b, h], scores[b, h]]
+def _lengthened(
+    query: Tensor,
+    key: Tensor,
+    scores: Tensor | None,
+    hot: Tensor | None,
+    scale: float,
+    place: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Queries and scores of one head (queries, D + rows), keys and their rows (keys, D + rows)."""
+    if scores is None or hot is None:
+        return query[place].contiguous(), key[place] * scale
+    return (
+        torch.cat([query[place], scores[place]], dim=-1),
+        torch.cat([key[place] * scale, hot], dim=-1),
+    )
 
 
-def _rows(asked: list[Tensor], part: slice) -> Tensor:
-    """A block of queries followed by their scores, (n, D + rows)."""
-    return torch.cat([t[part] for t in asked], dim=-1) if len(asked) > 1 else asked[0][part]
-
-
-def _longer(key: Tensor, scale: float, hot: Tensor | None) -> Tensor:
-    """Scaled keys followed by their rows, (keys, D + rows)."""
-    return key * scale if hot is None else torch.cat([key * scale, hot], dim=-1)
-
-
-def _reach(asked: list[Tensor], longer: Tensor) -> float:
+def _reach(rows: Tensor, longer: Tensor) -> float:
     """A bound on every logit: the longest query times the longest key."""
-    squares = sum(torch.linalg.vector_norm(t, dim=-1).square() for t in asked)
-    longest = torch.as_tensor(squares).amax().sqrt()
-    return float(longest * torch.linalg.vector_norm(longer, dim=-1).amax())
+    one, two = (torch.linalg.vector_norm(t, dim=-1).amax() for t in (rows, longer))
+    return float(one * two)

@@ -120,16 +120,26 @@ class Block(nn.Module):
         widens = inner.width_in != plan.width
         self.proj = Linear(inner.width_in, plan.width) if widens else None
 
-    def forward(self, tokens: Tensor, grid: Triple, *more: Any) -> tuple[Tensor, Triple]:
+    def forward(
+        self, tokens: Tensor, grid: Triple, *more: Any, first: bool = False
+    ) -> tuple[Tensor, Triple]:
+        """With ``first`` only the class token's row of what is found, (B, 1, D)."""
         normed = self.norm1(tokens)
-        found, size = self.attn(normed, grid, *more)
+        attention: Any = self.attn.first if first else self.attn
+        found, size = attention(normed, grid, *more)
+        if first:
+            tokens, normed = tokens[:, :1], normed[:, :1]
         if self.proj is not None and self.grow == "attention":
             tokens = self.proj(normed)
-        tokens = max_pool_tokens(tokens, grid, self.stride) + self.drop_path(found)
+        if not first:
+            tokens = max_pool_tokens(tokens, grid, self.stride)
+        tokens = tokens + self.drop_path(found)
         normed = self.norm2(tokens)
         if self.proj is not None and self.grow == "mlp":
             tokens = self.proj(normed)
-        return tokens + self.drop_path(self.mlp(normed)), size
+        mixed = self.drop_path(self.mlp(normed))
+        # the sum above is ours alone, but the way back would need it
+        return (tokens + mixed if torch.is_grad_enabled() else tokens.add_(mixed)), size
 
 
 def as_map(tokens: Tensor, grid: Triple) -> Tensor:

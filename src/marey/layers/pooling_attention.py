@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from marey.layers.attention import AttentionForm, Term, attend
 from marey.layers.blocked_attention import blocked, in_blocks
 from marey.layers.conv import Triple
-from marey.layers.linear import Linear, linear
+from marey.layers.linear import Linear, eager, linear
 from marey.layers.positions import IndexRule, grid_rows, relative_rows, resize_table
 
 PoolMode = Literal["conv", "max", "avg", "conv_unshared"]
@@ -82,12 +82,20 @@ class TokenPool(nn.Module):
         )
         return t, h, w
 
-    def forward(self, tokens: Tensor, grid: Triple) -> Tensor:
-        """``tokens`` may have one more row than the grid: the class token, first."""
+    def forward(self, tokens: Tensor, grid: Triple, stride: Triple | None = None) -> Tensor:
+        """``tokens`` may have one more row than the grid: the class token, first.
+
+        ``stride`` is that of a grid without what no window reads (``windows``).
+        """
         first = tokens.shape[1] - prod(grid)
-        pooled = self.pool(tokens[:, first:].unflatten(1, grid)).flatten(1, 3)  # (B, L', W)
+        pooled = self.pool(tokens[:, first:].unflatten(1, grid), stride or self.stride)
+        pooled = pooled.flatten(1, 3)  # (B, L', W)
         if first:
             pooled = torch.cat([tokens[:, :first], pooled], dim=1)
+        return self.normed(pooled)
+
+    def normed(self, pooled: Tensor) -> Tensor:
+        """Heads, each normed: (B, L', W) -> (B, heads, L', D)."""
         if self.mode == "conv_unshared":
             pooled = self.norm(pooled)
         pooled = pooled.unflatten(2, (self.heads, -1))
@@ -95,18 +103,36 @@ class TokenPool(nn.Module):
             pooled = self.norm(pooled)
         return pooled.transpose(1, 2)
 
-    def pool(self, grid: Tensor) -> Tensor:
+    def pool(self, grid: Tensor, stride: Triple) -> Tensor:
         """(B, T, H, W, C) -> (B, T', H', W', C)."""
         x = grid.movedim(-1, 1)
         if self.mode == "max":
-            x = F.max_pool3d(x, self.kernel, self.stride, self.padding)
+            x = F.max_pool3d(x, self.kernel, stride, self.padding)
         elif self.mode == "avg":
-            x = F.avg_pool3d(x, self.kernel, self.stride, self.padding)
+            x = F.avg_pool3d(x, self.kernel, stride, self.padding)
         else:
             repeats = x.shape[1] // self.weight.shape[0]
             weight = self.weight.repeat(repeats, 1, 1, 1, 1)
-            x = F.conv3d(x, weight, None, self.stride, self.padding, groups=x.shape[1])
+            x = F.conv3d(x, weight, None, stride, self.padding, groups=x.shape[1])
         return x.movedim(1, -1)
+
+    def windows(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple, Triple]:
+        """Tokens (B, L, C) that some window reads, their grid, and the stride that is left there.
+
+        Where the stride is larger than the kernel, what lies between windows is left out.
+        """
+        first = tokens.shape[1] - prod(grid)
+        kept, size, stride = tokens[:, first:].unflatten(1, grid), list(grid), list(self.stride)
+        for axis, (n, k, s) in enumerate(zip(grid, self.kernel, self.stride, strict=True)):
+            if s > k:
+                read = [at for at in range(n) if (at + k // 2) % s < k]
+                kept = kept.index_select(axis + 1, torch.tensor(read, device=tokens.device))
+                size[axis], stride[axis] = len(read), k
+        if size == list(grid):
+            return tokens, grid, self.stride
+        flat = kept.flatten(1, 3)
+        joined = torch.cat([tokens[:, :first], flat], dim=1) if first else flat
+        return joined, (size[0], size[1], size[2]), (stride[0], stride[1], stride[2])
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
@@ -150,13 +176,46 @@ class PoolingAttention(nn.Module):
         return TokenPool(self.plan.width, self.plan.heads, kernel, stride, self.plan.mode)
 
     def forward(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
-        query, key, value = self.qkv(tokens).chunk(3, dim=-1)
+        if eager(tokens) and type(self.qkv) is Linear:
+            query = linear(tokens, *self._projection(0))
+            key, value, size_k = self._keys(tokens, grid)
+        else:
+            query, key, value = self.qkv(tokens).chunk(3, dim=-1)
+            key, size_k = self.pooled(self.pool_k, key, grid)
+            value, _ = self.pooled(self.pool_v, value, grid)
         query, size = self.pooled(self.pool_q, query, grid)
-        key, size_k = self.pooled(self.pool_k, key, grid)
-        value, _ = self.pooled(self.pool_v, value, grid)
         if self.plan.window:
             return self._windowed(query, key, value, size, size_k), size
         return self.joined(self.find(query, key, value, size, size_k)), size
+
+    def first(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
+        """The class token's row of ``forward`` alone, (B, 1, width): it is not pooled."""
+        query = linear(tokens[:, :1], *self._projection(0))
+        pool, heads = self.pool_q, self.plan.heads
+        query = split_heads(query, heads) if pool is None else pool.normed(query)
+        key, value, _ = self._keys(tokens, grid)
+        found = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        if self.plan.residual and self.plan.residual_class:
+            found = found + query
+        return self.joined(found), grid if pool is None else pool.size(grid)
+
+    def _projection(self, which: int) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias to queries (0), keys (1) or values (2)."""
+        bias = None if self.qkv.bias is None else self.qkv.bias.chunk(3)[which]
+        return self.qkv.weight.chunk(3)[which], bias
+
+    def _keys(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Tensor, Triple]:
+        """Keys and values (B, heads, K, D), and their grid, from the tokens their pools read."""
+        size, stride = grid, None
+        if self.pool_k is not None:
+            size = self.pool_k.size(grid)
+            tokens, grid, stride = self.pool_k.windows(tokens, grid)
+        found = []
+        for which, pool in ((1, self.pool_k), (2, self.pool_v)):
+            rows = linear(tokens, *self._projection(which))
+            heads = self.plan.heads
+            found.append(split_heads(rows, heads) if pool is None else pool(rows, grid, stride))
+        return found[0], found[1], size
 
     def find(
         self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple

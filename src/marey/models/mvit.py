@@ -36,6 +36,7 @@ from marey.layers.attention import AttentionForm
 from marey.layers.conv import Triple
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.layers.init import start_transformer
+from marey.layers.linear import eager
 from marey.layers.multiscale import (
     Block,
     BlockPlan,
@@ -278,8 +279,13 @@ class MViT(ClipClassifier):
 
     def pooled(self, clip: Tensor) -> Tensor:
         """What is classified, (B, C): the class token, or the mean of the others."""
-        *_, (tokens, grid) = self.walk(*self.tokens(clip))
         norm = self._head_norm
+        tokens, grid = self.tokens(clip)
+        if self.config.pool == "class" and eager(tokens):  # of the last block, one row is enough
+            for block in self.blocks[:-1]:
+                tokens, grid = block(tokens, grid)
+            return norm(self.blocks[-1](tokens, grid, first=True)[0][:, 0])
+        *_, (tokens, grid) = self.walk(tokens, grid)
         if self.config.pool == "mean_then_norm":
             return norm(tokens[:, -prod(grid) :].mean(dim=1))
         if self.config.pool == "mean":
