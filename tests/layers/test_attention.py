@@ -92,7 +92,7 @@ def test_scores_at_once_are_those_of_each_axis(
         layer.plan = replace(plan, form=form)
     terms = layer.terms(query, *sizes)
     expected = attend(query, key, value, scale=layer.scale, terms=terms, residual=first)
-    leaves = [query, layer.rel_pos_h, layer.rel_pos_w, layer.rel_pos_t]
+    leaves = [query, *(p for name, p in layer.named_parameters() if "rel_pos" in name)]
     found = layer.find(query, key, value, *sizes)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     weigh = torch.randn_like(expected)

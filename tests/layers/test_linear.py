@@ -95,6 +95,8 @@ def test_the_pair_is_two_layers_with_gelu_between(
     (expected * weigh).sum().backward()
     pairs = [(given, wanted), *zip(ours.parameters(), exact.parameters(), strict=True)]
     for a, b in pairs:
+        assert a.grad is not None
+        assert b.grad is not None
         scale = b.grad.abs().max()
         torch.testing.assert_close(a.grad.double() / scale, b.grad / scale, rtol=0, atol=near)
 
