@@ -171,6 +171,17 @@ SYSTEMS = (
         original=True,
     ),
     System(
+        "Two-stream fusion",
+        "A frame and the optical flow around it, through an image network each, whose maps are "
+        "fused at a step (`places`): sum, max, concat, conv, bilinear, or conv3d over space and "
+        "time, with 3-D pooling over the moments of a clip. `network(rgb, flow)`. Rows that end "
+        "in `logits`, and those without a kind of fusion, keep both towers and average their "
+        "answers. VGG-16 and ResNets start from torchvision's weights, both towers; "
+        "`--net.streams spatial` or `temporal` is one alone. No weights were published but for "
+        "MATLAB. [flow.md](flow.md) shows how to train one.",
+        ("two_stream_",),
+    ),
+    System(
         "BQN",
         "Two pathways from one clip of three frames a moment: what moves, through a band-pass and "
         "in full size, and the still picture, small. They exchange maps after every block, in "

@@ -32,8 +32,9 @@ class DataChoice:
 class AugmentChoice:
     """What is drawn once per training clip, and per batch."""
 
-    # short-side jitter, random-resized crop, or one of 13 places and a few scales (TSN)
-    crop: Literal["jitter", "area", "corners"] = "jitter"
+    # short-side jitter, random-resized crop, one of 13 places and a few scales (TSN), or near a
+    # border with free sides (two-stream fusion)
+    crop: Literal["jitter", "area", "corners", "borders"] = "jitter"
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of the short side, for crop="corners"
     inverse_uniform: bool = False  # 1/side uniform instead of side
     area: tuple[float, float] = (0.08, 1.0)
@@ -145,6 +146,7 @@ class ScheduleChoice:
     gamma: float = 0.1
     cosine_after_warmup: bool = False
     cycles: int = 1  # of the cosine, which starts anew after each
+    head_epochs: float = 0.0  # until then only the classifier learns
     multigrid: Literal["none", "short", "long", "both"] = "none"
 
 

@@ -70,7 +70,7 @@ def export(
         )
     frames = frames or spec.length  # type: ignore[union-attr]
     size = size or spec.test_size  # type: ignore[union-attr]
-    channels = 3 if spec is None else len(spec.mean)
+    channels = 3 if spec is None else spec.channels
     shape = (2, channels, frames, size, size)
     clip = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 4 - 2
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix or FORMATS[kind]}")

@@ -173,7 +173,8 @@ class Recipe:
         if kind == "mutual":
             check_run(self.run, self.schedule)
             return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
-        return Classification(self.task_of_data(), num_classes=num_classes)
+        answers = getattr(model, "num_answers", 1)
+        return Classification(self.task_of_data(), num_classes=num_classes, answers=answers)
 
     def kind_of(self, model: Any) -> str:
         """The kind of task: a network made for one says so, else ``task.kind``."""

@@ -13,13 +13,14 @@ ClipSpec exceeds the 14-field cap: it is the only contract between data and mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Modality = Literal["rgb", "flow", "rgb_difference"]
+Inputs = Literal["rgb", "flow", "rgb_difference", "rgb_flow"]  # rgb_flow: both, of one moment
 Sampling = Literal["linspace", "segment", "stride", "snippet", "dense"]
 
 
@@ -33,10 +34,14 @@ class ClipSpec:
     file's own frames (Charades). ``snippet``: ``segment_frames`` consecutive frames from each of
     ``frames`` parts of the whole video, ``test_frames`` parts in evaluation (TSN, TSM). ``dense``:
     a window of 64 frames, thinned to ``frames``.
+
+    ``modality="rgb_flow"`` reads each frame and ``flow_frames`` fields of flow around it; ``mean``
+    and ``std`` then hold five numbers, of three colours and of x and y.
     """
 
     frames: int = 8
     stride: int = 8
+    least_stride: int = 0  # of plain strides, drawn from here in training; 0: none is drawn
     rate: float = 30.0
     sampling: Sampling = "linspace"
     segment_frames: int = 1
@@ -49,13 +54,24 @@ class ClipSpec:
     std: tuple[float, ...] = (0.225, 0.225, 0.225)
     channel_order: Literal["rgb", "bgr"] = "rgb"
     value_range: float = 1.0
-    modality: Modality = "rgb"
+    modality: Inputs = "rgb"
+    flow_frames: int = 10  # around each frame, where both are read
     views: tuple[int, int] = (10, 3)
 
     @property
     def length(self) -> int:
         """Stored frames of one training clip: those of all its snippets."""
         return self.frames * self.segment_frames
+
+    @property
+    def channels(self) -> int:
+        """Channels of a clip that holds all of its input in one tensor."""
+        return 3 + 2 * self.flow_frames if self.modality == "rgb_flow" else len(self.mean)
+
+    def of(self, modality: Literal["rgb", "flow"]) -> ClipSpec:
+        """The same clip, of one of the two that ``rgb_flow`` reads."""
+        part = slice(0, 3) if modality == "rgb" else slice(3, 5)
+        return replace(self, modality=modality, mean=self.mean[part], std=self.std[part])
 
 
 def steps_a_second(spec: ClipSpec) -> float:
@@ -144,6 +160,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def clips(self) -> tuple[Tensor, ...]:
+        """What a network is called with: colours, flow, or both in this order; none if empty."""
+        return tuple(clip for clip in (self.rgb, self.flow) if clip is not None)
 
 
 @dataclass(frozen=True)

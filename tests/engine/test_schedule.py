@@ -32,6 +32,11 @@ def test_kinetics_rates_are_the_measured_ones(epoch: float, rate: float) -> None
     assert lr_at(KINETICS, 0.1, epoch) == pytest.approx(rate, abs=5e-7)
 
 
+def test_a_negative_stretch_of_the_classifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="head_epochs is -1.0; it must not be negative"):
+        check_schedule(ScheduleChoice(head_epochs=-1.0))
+
+
 def test_cosine_may_start_after_warmup_and_ends_where_it_should() -> None:
     late = ScheduleChoice(epochs=10, warmup_epochs=2, cosine_after_warmup=True, end=0.001)
     assert lr_at(late, 0.1, 2) == pytest.approx(0.1)

@@ -111,6 +111,19 @@ def test_clipping_bounds_a_step(tmp_path: Path) -> None:
     assert near < 1e-4 < far
 
 
+def test_only_the_classifier_learns_at_first(tmp_path: Path) -> None:
+    """Nothing else moves in those epochs, by a gradient, momentum or decay."""
+    fields = {"schedule__warmup_epochs": 0.0, "optim__weight_decay": 0.1}
+    held = run(tmp_path / "held", **fields, schedule__epochs=1.0, schedule__head_epochs=1.0)
+    later = run(tmp_path / "later", **fields, schedule__epochs=2.0, schedule__head_epochs=1.0)
+    torch.manual_seed(0)
+    network = tiny_run.TinyNet()
+    head = set(network.head_parameters())
+    for name, value in network.named_parameters():
+        assert torch.equal(held[name], value) is (name not in head), name
+        assert not torch.equal(later[name], value), name
+
+
 @pytest.mark.parametrize("fields", [{"run__compile": True}, {"run__checkpointing": True}])
 def test_execution_switches_change_no_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]

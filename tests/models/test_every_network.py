@@ -81,6 +81,21 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "sts_x3d_s": ({**X3D, "frames": 4, "crop": 64}, (2, 3, 4, 64, 64)),
     "sts_r2plus1d_34": (RESNET, (2, 3, 4, 64, 64)),
 }
+STREAM = {"num_classes": 5, "dropout": 0.0, "crop": 48, "snippet": 2}
+STREAMS = {**STREAM, "width": 16, "depths": (1, 1, 1, 1)}
+TINY |= {
+    "two_stream_r18": ({**STREAMS, "frames": 2}, (2, 7, 2, 48, 48)),
+    "two_stream_conv_r50": ({**STREAMS, "fusion": "bilinear"}, (2, 7, 1, 48, 48)),
+    "two_stream_conv3d_r50_5f": (STREAMS, (2, 7, 5, 48, 48)),
+    "two_stream_conv3d_vgg16_vgg_m_5f": (
+        {**STREAM, "width": 4, "crop": 64},
+        (2, 7, 5, 64, 64),
+    ),
+    "two_stream_conv_relu3_relu5_fc6_vgg_m": (
+        {**STREAM, "width": 4, "crop": 64},
+        (2, 7, 1, 64, 64),
+    ),
+}
 VIEWS = (
     {"width": 12, "heads": 3, "hidden": 24, "depth": 2, "tubelet": (4, 8, 8)},
     {"width": 16, "heads": 2, "hidden": 32, "depth": 3, "tubelet": (2, 8, 8)},

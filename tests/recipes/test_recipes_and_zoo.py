@@ -13,6 +13,7 @@ IMAGE_FILES = (  # ImageNet weights of torchvision, of TSN's authors and of Res2
     "resnet101-63fe2227.pth",
     "bn_inception-9f5701afb96c8044.pth",
     "res2net50_26w_4s-06e79181.pth",
+    "vgg16-397923af.pth",
 )
 ELSEWHERE = "affine_model_400k.pkl"  # inside an archive
 
@@ -43,7 +44,7 @@ def test_weights_are_named_as_their_publisher_names_them(name: str) -> None:
     }
     made = {
         f"{recipes.find(name).model}.{tag}.safetensors"
-        for tag in ("in1k", "in21k", "sports1m", "k400")
+        for tag in ("in1k", "in21k", "sports1m", "k400", "streams")
     }
     made |= {ELSEWHERE, *IMAGE_FILES}  # as docs/recipes.md shows
     assert recipes.find(name).weights in known | made

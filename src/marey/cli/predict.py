@@ -61,6 +61,8 @@ class Predict(NetFields):
     """seconds between predictions on a webcam or stream"""
     seconds: float = 0.0
     """stop a webcam or stream after so many seconds; 0: until interrupted"""
+    flow: str = ""
+    """folder of stored flow, for networks that read it beside frames"""
     policy: Literal["clamp", "strict"] = "clamp"
     """strict refuses files shorter than the clip"""
     device: str = "auto"
@@ -105,6 +107,7 @@ class Predict(NetFields):
             batch=self.batch,
             precision=self.precision,
             policy=self.policy,
+            flow=self.flow,
             window_s=self.window or None,
             step_s=self.step or None,
         )

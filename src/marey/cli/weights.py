@@ -78,7 +78,7 @@ def describe(name: str) -> dict[str, Any]:
     card, config, spec = zoo.card(name), zoo.config_of(name), zoo.spec_of(name)
     with torch.device("meta"):
         model = zoo.build(name)
-    shape = (1, len(spec.mean), spec.length, spec.test_size, spec.test_size)
+    shape = (1, spec.channels, spec.length, spec.test_size, spec.test_size)
     cost = measure(model, shape)
     return {
         "name": name,

@@ -10,7 +10,7 @@ RandAugment's operations and ranges as the "rand-mM-nN-mstd0.5-inc1" policies ha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -63,6 +63,10 @@ class TrainAugment:
             raise ValueError(
                 "rand_layers and colour change colours, and optical flow has none: set both to 0"
             )
+        self.flow: TrainAugment | None = None  # of the flow that is read beside colours
+        if spec.modality == "rgb_flow":
+            plain = replace(choice, rand_layers=0, colour=0.0)
+            spec, self.flow = spec.of("rgb"), TrainAugment(spec.of("flow"), plain)
         self.spec, self.choice = spec, choice
 
     def draw(self, height: int, width: int, generator: Generator, *, may_flip: bool = True) -> Draw:
@@ -177,13 +181,38 @@ def draw_corners(
     return scaled, (top, left, box_h, box_w)
 
 
+def draw_borders(
+    height: int, width: int, spec: ClipSpec, choice: AugmentChoice, generator: Generator
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """A box each of whose sides is 0.75 to 1.25 times the crop, near a border and never central.
+
+    In the frame with the spec's short side, and at most as large; on either axis it starts in the
+    first or the last quarter of its free room.
+    Source: C. Feichtenhofer et al., CVPR 2016, the authors' code.
+    """
+    scaled = short_side_size(height, width, spec.short_side)
+    box, places = [], []
+    for side in scaled:
+        drawn = round(spec.size * (0.75 + 0.5 * _uniform(generator)))
+        box.append(min(drawn, side))
+        near = _uniform(generator) / 4 * (side - box[-1])
+        far = _uniform(generator) < 0.5
+        places.append(round(side - box[-1] - near if far else near))
+    return scaled, (places[0], places[1], box[0], box[1])
+
+
 # Quarters of the free room: corners, centre, middles of the sides, quarter points.
 PLACES = (
     *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
     *((0, 2), (4, 2), (2, 0), (2, 4)),
     *((1, 1), (1, 3), (3, 1), (3, 3)),
 )
-DRAWS = {"jitter": draw_jitter, "area": draw_area, "corners": draw_corners}
+DRAWS = {
+    "jitter": draw_jitter,
+    "area": draw_area,
+    "corners": draw_corners,
+    "borders": draw_borders,
+}
 
 
 def erase(clip: Tensor, probability: float, generator: Generator) -> Tensor:

@@ -25,7 +25,7 @@ from marey.data.sources.labels import is_image
 from marey.data.table import ItemTable
 from marey.types import ClipSpec, Failure, Item, Sample
 from marey.video import Video, VideoError, VideoWarning, open_video
-from marey.video.flow_files import find_flow, is_flow, open_flow
+from marey.video.flow_files import find_flow, flow_around, is_flow, open_flow
 from marey.video.sampling import clip_indices, clip_length, is_clamped
 
 _TRIES = 16  # other rows tried in place of an unreadable one
@@ -132,14 +132,18 @@ class ClipDataset:
             clip = video.frames_at(indices, size=_decode_size(video, drawn))
             lost = lost_frames(item, video)
             clamped = is_clamped(video.num_frames, video.fps, spec, span=span)
+            beside = self._flow_beside(item, video, indices) if augment.flow else None
         pixels = augment.apply(clip.frames, drawn, generator)[None]  # (1, C, T, H, W)
+        flow = None
+        if augment.flow is not None and beside is not None:
+            flow = augment.flow.apply(beside, drawn, generator)[None]
         labels = item.target
         if self.items.has_intervals:
             labels = self.items.target_within(row, float(clip.times[0]), float(clip.times[-1]))
         if drawn.flip:
             labels = tuple(self._swap.get(label, label) for label in labels)
         return Sample(
-            **self._named(pixels),
+            **self._named(pixels, flow),
             target=self._weights(labels),
             key=item.key,
             times=clip.times[None],
@@ -163,6 +167,9 @@ class ClipDataset:
                 )  # (time, T)
                 unique, position = indices.unique(return_inverse=True)
                 clip = video.frames_at(unique)
+                beside = None
+                if spec.modality == "rgb_flow":
+                    beside = self._flow_beside(item, video, unique)
                 lost = lost_frames(item, video)
                 clamped = is_clamped(count, fps, spec, span=span)
         except VideoError as error:
@@ -172,10 +179,16 @@ class ClipDataset:
             )
             weights = self._weights(item.target)
             return Sample(None, None, weights, item.key, empty, row, failures=(failure,))
+        flow = None
+        if beside is not None:
+            steps = torch.arange(spec.flow_frames)
+            at = (position[..., None] * spec.flow_frames + steps).flatten(1)  # (time, T * L)
+            flow = _all_views(beside, at, spec.of("flow"), space)
+            spec = spec.of("rgb")
         views = _all_views(clip.frames, position, spec, space)
         times = clip.times[position].repeat_interleave(space, dim=0)
         return Sample(
-            **self._named(views),
+            **self._named(views, flow),
             target=self._weights(item.target),
             key=item.key,
             times=times,
@@ -184,10 +197,11 @@ class ClipDataset:
             failures=lost,
         )
 
-    def _named(self, pixels: Tensor) -> dict[str, Tensor | None]:
-        """Pixels as the field of a sample that they belong to."""
-        flow = self.spec.modality == "flow"
-        return {"rgb": None if flow else pixels, "flow": pixels if flow else None}
+    def _named(self, pixels: Tensor, flow: Tensor | None) -> dict[str, Tensor | None]:
+        """Pixels, and flow read beside them, as the fields of a sample that they belong to."""
+        if self.spec.modality == "flow":
+            return {"rgb": None, "flow": pixels}
+        return {"rgb": pixels, "flow": flow}
 
     def _open(self, item: Item) -> Video:
         tolerant = self.data.policy == "clamp"
@@ -210,6 +224,14 @@ class ClipDataset:
             )
         fps = self.items.fps if self.items.fps and Path(place).is_dir() else None
         return open_flow(place, fps=fps, zero=self.data.flow_zero)
+
+    def _flow_beside(self, item: Item, video: Video, frames: Tensor) -> Tensor:
+        """The stack of flow around each of ``frames``, (T * flow_frames, 2, H, W) uint8.
+
+        Raises VideoError where the flow is not that of this video.
+        """
+        with self._open_flow(item) as flow:
+            return flow_around(flow, frames, self.spec.flow_frames, video.num_frames)
 
     def _checked_span(self, video: Video, item: Item, spec: ClipSpec) -> tuple[int, int] | None:
         span = frame_span(video.times, item.start_s, item.end_s)

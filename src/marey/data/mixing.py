@@ -44,10 +44,8 @@ class Mix:
         alpha = self.cutmix if cut else self.mixup
         share = float(draw.beta(alpha, alpha))
         box: Box | None = None
-        clips = batch.rgb if batch.rgb is not None else batch.flow
-        assert clips is not None
         if cut:
-            height, width = clips.shape[-2:]
+            height, width = batch.clips[0].shape[-2:]
             box = cut_box(height, width, share, draw)
             share = 1 - (box[1] - box[0]) * (box[3] - box[2]) / (height * width)
         target: Tensor | Mapping[str, Tensor]

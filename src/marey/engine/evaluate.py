@@ -121,11 +121,10 @@ def _score(model: nn.Module, task: Task, loader: Any, progress: Progress | None)
     for done, batch in enumerate(batches, start=1):
         rows.failures += batch.failures
         rows.clamped += batch.clamped
-        pixels = batch.rgb if batch.rgb is not None else batch.flow
-        if pixels is not None and len(batch):
+        if batch.clips and len(batch):
             assert isinstance(batch.target, Tensor), "one label set"
             whole = getattr(task, "batch_scores", None)
-            scores.append(whole(model, batch) if whole else task.scores(model, pixels))
+            scores.append(whole(model, batch) if whole else task.scores(model, *batch.clips))
             target.append(batch.target.float())
             index.append(batch.index)
             rows.keys.update(zip(batch.index.tolist(), batch.keys, strict=True))

@@ -36,6 +36,8 @@ def check_schedule(choice: ScheduleChoice) -> None:
             f"schedule.warmup_epochs is {choice.warmup_epochs} of {choice.epochs} epochs; "
             "warm-up must end before training does"
         )
+    if choice.head_epochs < 0:
+        raise ValueError(f"schedule.head_epochs is {choice.head_epochs}; it must not be negative")
     if choice.cycles < 1:
         raise ValueError(f"schedule.cycles is {choice.cycles}; the cosine runs at least once")
     if list(choice.steps) != sorted(choice.steps):

@@ -32,7 +32,7 @@ from marey.engine.evaluate import autocast, evaluate
 from marey.engine.folder import RunFolder, TrainingError
 from marey.engine.log import Progress, ProgressLine
 from marey.engine.multigrid import CLIPS_PER_STATISTIC, Phase, Plan, plan_of
-from marey.engine.optim import lr_scale, set_lr
+from marey.engine.optim import head_names, lr_scale, set_lr
 from marey.engine.schedule import check_schedule, lr_at
 from marey.engine.state import Recipe, RunState
 from marey.engine.stop import Signals, Stopped
@@ -97,6 +97,8 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
                 loss, correct = backward(state, batch)
                 if not math.isfinite(loss):
                     raise TrainingError(diverged(state, loss, rate, moment))
+                if moment < schedule.head_epochs:
+                    hold_body(state.model)
                 if recipe.optim.clip_norm:
                     state.scaler.unscale_(state.optimizer)
                     nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optim.clip_norm)
@@ -265,6 +267,14 @@ def _gradients_shared(state: RunState, *, last: bool) -> AbstractContextManager[
     return nullcontext()
 
 
+def hold_body(model: nn.Module) -> None:
+    """Forget the gradients of all but the classifier, so that nothing else moves or decays."""
+    head = head_names(model)
+    for name, parameter in model.named_parameters():
+        if name not in head:
+            parameter.grad = None
+
+
 def diverged(state: RunState, loss: float, rate: float, epoch: float) -> str:
     """One line: where the loss ceased to be a number, and what helps."""
     half = " or run.precision bf16" if state.run.precision == "fp16" else ""
@@ -281,10 +291,9 @@ def recompute_norms(state: RunState, model: nn.Module, loader: Any, epoch: int) 
         return
 
     def forward(network: nn.Module, batch: Batch) -> None:
-        pixels = batch.rgb if batch.rgb is not None else batch.flow
-        assert pixels is not None
+        clips = [clip.flatten(0, 1).to(state.ranks.device) for clip in batch.clips]
         with autocast(state.ranks.device, state.run.precision):
-            network.forward(pixels.flatten(0, 1).to(state.ranks.device))
+            network.forward(*clips)
 
     batches = islice(loader.epoch(epoch), state.run.precise_bn)
     precise_statistics(model, batches, forward, state.ranks)

@@ -9,7 +9,7 @@ A result is plain data, one a video, the same in Python and JSON:
 A file is scored the official way: probabilities at every position, mean over positions, then over
 views. Three views in time and one crop are the default, a tenth of the published 10x3.
 
-Predictor takes ten arguments, above the cap: each is a switch of the command line.
+Predictor takes eleven arguments, above the cap: each is a switch of the command line.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from marey.choices import TaskChoice
 from marey.config import from_plain, to_plain
 from marey.data.transforms import short_side_size, test_scale, test_views, to_input
+from marey.layers.frames import snippets
 from marey.predictor.sources import Source, expand_all, name_of
 from marey.report.run import weights_head
 from marey.tasks.classification import Classification, combined
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
-from marey.video.flow_files import is_flow, open_flow
+from marey.video.flow_files import find_flow, flow_around, is_flow, open_flow
 from marey.video.sampling import clip_indices, is_clamped
 from marey.video.windows import Window, windows_of
 
@@ -52,6 +53,7 @@ class Options(TypedDict, total=False):
     window_s: float | None
     step_s: float | None
     num_threads: int | None
+    flow: str  # folder of stored flow, for networks that read frames and flow
     min_score: float | None  # task 'when': the least score of a segment
 
 
@@ -114,8 +116,10 @@ class Predictor:
         window_s: float | None = None,
         step_s: float | None = None,
         num_threads: int | None = None,
+        flow: str = "",
     ) -> None:
         """``views`` in time and space; ``batch`` clips at once, which bounds the memory.
+        ``flow``: folder of stored flow, for a network that reads it beside frames.
 
         ``window_s``: one row of predictions a window instead of one a video, windows ``step_s``
         apart, by default without gap. Raises ValueError for a network without a clip spec, or a
@@ -144,6 +148,12 @@ class Predictor:
         test_scale(spec, self.views[1])
         self.top, self.batch, self.precision, self.policy = top, batch, precision, policy
         self.window_s, self.step_s = window_s or step_s, step_s or window_s
+        self.flow = flow
+        if spec.modality == "rgb_flow" and not flow:
+            raise ValueError(
+                "the network reads frames and their optical flow: compute it with 'marey flow "
+                "SRC DIR' and name the folder, --flow DIR (in Python flow=DIR)"
+            )
         self.clamped = 0  # videos or windows so far that were shorter than a clip of the network
         self.classes: tuple[str, ...] | None = getattr(model, "classes", None)
         self.variant = str(getattr(model, "variant", type(model).__name__))
@@ -201,23 +211,32 @@ class Predictor:
         cut: list[Window] = list(windows_of(video.times, video.duration_s, window_s, step_s))
         for start in range(0, len(cut), self.batch):
             some = cut[start : start + self.batch]
-            clips = [self.crops(self._frames(video, 1, (w.first, w.after)), 1) for w in some]
+            cuts = [self._frames(video, 1, (w.first, w.after)) for w in some]
+            clips = [self.crops(frames, 1, flow) for frames, flow in cuts]
             yield torch.cat(clips), [(w.start_s, w.end_s) for w in some]
 
     def scores(self, video: Video) -> Tensor:
         """Probabilities (K,) of a whole video: its views combined as the task says."""
         time, space = self.views
-        frames = self._frames(video, time)  # decoded once, turned into floats by and by
+        frames, flow = self._frames(video, time)  # decoded once, turned into floats by and by
+        count = max(1, self.batch // space)
+        parts = frames.split(count)
+        beside = [None] * len(parts) if flow is None else flow.split(count)
         rows = torch.cat(
             [
-                self.probabilities(self.crops(some, space))
-                for some in frames.split(max(1, self.batch // space))
+                self.probabilities(self.crops(some, space, fields))
+                for some, fields in zip(parts, beside, strict=True)
             ]
         )
         return combined(rows, self.task.choice.combine)
 
-    def _frames(self, video: Video, time: int, span: tuple[int, int] | None = None) -> Tensor:
-        """Frames of ``time`` views of a video or its frames ``span``: (V, T, C, H, W) uint8."""
+    def _frames(
+        self, video: Video, time: int, span: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Frames of ``time`` views of a video or its frames ``span``: (V, T, C, H, W) uint8.
+
+        And where both are read their flow, (V, T * flow_frames, 2, h, w).
+        """
         count, fps = video.num_frames, video.fps
         span = (min(span[0], count - 1), min(span[1], count)) if span else None
         clamped = is_clamped(count, fps, self.spec, span=span)
@@ -230,10 +249,25 @@ class Predictor:
             for view in range(time)
         ]
         frames = video.frames_at(torch.cat(rows), size=_decode_size(video)).frames
-        return frames.unflatten(0, (time, -1))
+        flow = None
+        if self.spec.modality == "rgb_flow":
+            with open_flow(find_flow(Path(self.flow), Path(video.source).absolute())) as fields:
+                flow = flow_around(fields, torch.cat(rows), self.spec.flow_frames, count)
+                flow = flow.unflatten(0, (time, -1))
+        return frames.unflatten(0, (time, -1)), flow
 
-    def crops(self, frames: Tensor, space: int) -> Tensor:
-        """(V, T, C, H, W) uint8 to the network's input, space within time, (V, C, T, S, S)."""
+    def crops(self, frames: Tensor, space: int, flow: Tensor | None = None) -> Tensor:
+        """(V, T, C, H, W) uint8 to the network's input, space within time, (V, C, T, S, S).
+
+        With ``flow``, one clip of both: its stacks stand behind the colours.
+        """
+        if flow is not None:
+            spec = self.spec.of("rgb"), self.spec.of("flow")
+            pairs = zip((frames, flow), spec, strict=True)
+            colours, fields = (
+                torch.cat([test_views(to_input(f, s), s, space) for f in part]) for part, s in pairs
+            )
+            return torch.cat([colours, snippets(fields, "flow", self.spec.flow_frames)], dim=1)
         return torch.cat([test_views(to_input(f, self.spec), self.spec, space) for f in frames])
 
     def probabilities(self, clips: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class Stream:
             raise ValueError(f"max_results is {max_results}; give at least 1, or leave it out")
         if not isinstance(model, Predictor):
             model = Predictor(model, top=top, device=device)
-        if model.spec.modality == "flow":
+        if model.spec.modality in ("flow", "rgb_flow"):
             raise ValueError(
                 f"{model.variant} reads optical flow, which a stream does not bring; "
                 "take a network that reads colours"

@@ -27,6 +27,7 @@ from marey.recipes import (
     tea,
     tsm,
     tsn,
+    two_stream,
     x3d,
 )
 
@@ -45,6 +46,7 @@ FAMILIES = (
     tea,
     mutualnet,
     bqn,
+    two_stream,
     basictad,
     mvit,
 )

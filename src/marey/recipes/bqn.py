@@ -17,6 +17,8 @@ from dataclasses import replace
 from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice, TaskChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import named
+from marey.recipes.smoke import ARROW, smoke
+from marey.recipes.smoke import SMOKE as SMOKE_BASE
 
 PAPER = "Busy-Quiet Video Disentangling for Video Classification, WACV 2022"
 LISTED = "public listing of the paper's results (not re-checked)"
@@ -66,6 +68,9 @@ SSV1 = replace(
 )
 
 
+LARGER = {"size": 80, "test_size": 80, "short_side": 80, "jitter": [80, 90]}  # for its filters
+
+
 def figures(
     dataset: str, top1: float | None, top5: float | None, protocol: str
 ) -> tuple[Claim, ...]:
@@ -83,4 +88,16 @@ PUBLISHED = (
     named(SSV1, "bqn_r50_8x3.ssv1", SOMETHING, *figures("SSv1", None, None, SIX)),
 )
 
-RECIPES = {recipe.name: recipe for recipe in PUBLISHED}
+SMOKE = (
+    smoke(
+        "bqn.smoke",
+        "bqn_r50_8x3",
+        ARROW,
+        reached=None,
+        net={"pool": None},
+        clip={"frames": 4, "stride": None, "rate": None, **LARGER},
+        schedule=replace(SMOKE_BASE.schedule, epochs=12.0),
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*PUBLISHED, *SMOKE)}

@@ -23,6 +23,8 @@ from marey.choices import (
 )
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import EIGHT_GPUS, FROM_SCRATCH, named
+from marey.recipes.smoke import POSE, smoke
+from marey.recipes.smoke import SMOKE as SMOKE_BASE
 from marey.recipes.x3d import MACHINES
 from marey.recipes.x3d import SMALL as X3D
 
@@ -87,4 +89,22 @@ PUBLISHED = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in PUBLISHED}
+SMOKE = (
+    smoke(
+        "mutualnet.smoke",
+        "mutualnet_slow_r50_8x8",
+        POSE,
+        reached=None,
+        net={
+            "widths": [0.25, 0.5, 0.75, 1.0],
+            "width_range": [0.25, 1.0],
+            "sizes": [64, 48],
+            "frame_counts": [8, 4],
+        },
+        task=TaskChoice(kind="mutual"),
+        schedule=replace(SMOKE_BASE.schedule, epochs=6.0),
+        run=RunChoice(batch=8, evaluate_epochs=3),
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (*PUBLISHED, *SMOKE)}

@@ -175,6 +175,6 @@ SMALL = tuple(
     )
 )
 
-SMOKE = (smoke("tsn.smoke", "tsn_r18_8seg", POSE, reached=None, net={"pool": None}),)
+SMOKE = (smoke("tsn.smoke", "tsn_r18_8seg", POSE, reached=95.0, net={"pool": None}),)
 
 RECIPES = {recipe.name: recipe for recipe in (*K400, *K400_FLOW, *SSV2, *SMALL, *SMOKE)}

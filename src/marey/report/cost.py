@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from marey.config import from_plain
 from marey.report.run import RunFolder
+from marey.types import ClipSpec
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ def _measured(run: RunFolder) -> Cost:
     from marey.metrics.cost import measure
     from marey.zoo import build
 
-    fields, spec = run.header["config"], run.header["spec"]
+    fields = run.header["config"]
+    spec = from_plain(ClipSpec, run.header["spec"], where="spec")
     with torch.device("meta"):
         model = build(run.header["variant"], **fields)
-    shape = (1, 3, int(spec["frames"]), int(spec["test_size"]), int(spec["test_size"]))
+    shape = (1, spec.channels, spec.length, spec.test_size, spec.test_size)
     counted = measure(model, shape)
     return Cost(counted.parameters, counted.multiply_adds, "x".join(str(n) for n in shape[1:]))

@@ -1,6 +1,6 @@
 """Which classes a clip shows: one of K (softmax) or any of K (sigmoid).
 
-    training      rgb (B, V, C, T, H, W) -> logits (B * V, K) -> a loss against label weights
+    training      clips (B, V, C, T, H, W) -> logits (B * V, K) -> a loss against label weights
     evaluation    each view's positions -> probabilities -> their mean -> one row a video (B, K)
 
 The order of evaluation is the published one: the activation is applied at every position of the
@@ -28,8 +28,11 @@ from marey.types import Batch
 class Classification:
     """Cross entropy, or one yes-or-no question a class, over label weights (B, K)."""
 
-    def __init__(self, choice: TaskChoice, num_classes: int, *, chunk: int = 8) -> None:
+    def __init__(
+        self, choice: TaskChoice, num_classes: int, *, chunk: int = 8, answers: int = 1
+    ) -> None:
         """``chunk`` clips at once go through the network in evaluation, which bounds its memory.
+        A network of several ``answers`` (towers) has a loss for each, added up.
 
         Raises ValueError for fewer than one class or a smoothing outside [0, 1).
         """
@@ -42,19 +45,23 @@ class Classification:
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}; at least one clip goes through at once")
         self.choice, self.num_classes, self.chunk = choice, num_classes, chunk
+        self.answers = answers
         self.multi = choice.labels == "multi"
         self.best = "mAP" if self.multi else "top1"
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """``loss``, and ``correct`` of ``count`` clips whose highest logit is a true class."""
-        pixels = batch.rgb if batch.rgb is not None else batch.flow
-        assert pixels is not None, "a training batch has pixels"
+        assert batch.clips, "a training batch has pixels"
         assert isinstance(batch.target, Tensor), "classification has one label set"
-        views = pixels.shape[1]
-        target = batch.target.repeat_interleave(views, dim=0)  # (B * V, K)
-        logits = model(pixels.flatten(0, 1)).float()
-        counts = self.counted(logits, target)
-        return {"loss": self._loss(logits, target), **counts}
+        target = batch.target.repeat_interleave(batch.clips[0].shape[1], dim=0)  # (B * V, K)
+        clips = [clip.flatten(0, 1) for clip in batch.clips]
+        if self.answers == 1:
+            logits = model(*clips).float()
+            return {"loss": self._loss(logits, target), **self.counted(logits, target)}
+        answers = model(*clips, each=True).float()  # (B * V, answers, K)
+        counts = self.counted(answers.mean(1), target)
+        losses = [self._loss(logits, target) for logits in answers.unbind(1)]
+        return {"loss": torch.stack(losses).sum(), **counts}
 
     def counted(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """``correct`` of ``count`` clips, from logits and label weights (B, K).
@@ -80,16 +87,19 @@ class Classification:
             return F.binary_cross_entropy_with_logits(logits, soft)
         return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
-    def scores(self, model: nn.Module, pixels: Tensor) -> Tensor:
-        """Probabilities (B, K) of videos whose views are (B, V, C, T, H, W), float32 on the CPU."""
+    def scores(self, model: nn.Module, *pixels: Tensor) -> Tensor:
+        """Probabilities (B, K) of videos whose views are (B, V, C, T, H, W), float32 on the CPU.
+
+        A network of two streams takes colours and flow.
+        """
         device = next(model.parameters()).device
         forward = getattr(model, "forward_positions", None)
         rows = []
-        for clips in pixels.flatten(0, 1).split(self.chunk):
-            clips = clips.to(device, non_blocking=True)
-            logits = model(clips)[:, None] if forward is None else forward(clips)  # (b, P, K)
+        for clips in zip(*(part.flatten(0, 1).split(self.chunk) for part in pixels), strict=True):
+            there = [clip.to(device, non_blocking=True) for clip in clips]
+            logits = model(*there)[:, None] if forward is None else forward(*there)  # (b, P, K)
             rows.append(self.probabilities(logits).mean(1).cpu())
-        views = torch.cat(rows).unflatten(0, pixels.shape[:2])  # (B, V, K)
+        views = torch.cat(rows).unflatten(0, pixels[0].shape[:2])  # (B, V, K)
         return combined(views, self.choice.combine)
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ class TemporalDetection:
             rows[b, :count, 2], rows[b, :count, 3] = found.scores, found.labels.float()
         return rows.flatten(1)
 
-    def scores(self, model: nn.Module, pixels: Tensor) -> Tensor:
+    def scores(self, model: nn.Module, *pixels: Tensor) -> Tensor:
         """Not to be had from pixels alone."""
         raise ValueError("a detector's windows need their place in the video: use batch_scores")
 

@@ -27,6 +27,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
+from torch import Tensor
 
 from marey.video.backends import DEFAULT_FPS, IMAGE_SUFFIXES, even_index, resized
 from marey.video.decoder import PyavFile
@@ -34,6 +35,7 @@ from marey.video.error import VideoError
 from marey.video.flow import ZERO, FlowChoice
 from marey.video.index import FrameIndex
 from marey.video.reader import Video
+from marey.video.sampling import stack_indices
 
 Image = NDArray[np.uint8]
 MANIFEST = "flow.json"
@@ -72,11 +74,16 @@ def open_flow(path: str | Path, *, fps: float | None = None, zero: int = 0) -> V
     return Video(FlowFile(place, zero=zero))
 
 
-def find_flow(root: Path, video: str | Path, base: str | Path) -> Path:
+def find_flow(root: Path, video: str | Path, base: str | Path | None = None) -> Path:
     """The flow of ``video``, a path in or below ``base``, somewhere in the folder ``root``.
 
+    Without a ``base``, under as many of the folders above the video as there are in ``root``.
     Raises ValueError naming the places looked at.
     """
+    if base is None:
+        above = [path for path in reversed(Path(video).absolute().parents) if path.name]
+        tops = {place.name for folder in (root, root / "u") for place in folder.glob("*/")}
+        base = next((path.parent for path in above if path.name in tops), Path(video).parent)
     inside = Path(os.path.relpath(video, base))
     if inside.parts[:1] == ("..",):
         inside = Path(inside.name)
@@ -90,6 +97,18 @@ def find_flow(root: Path, video: str | Path, base: str | Path) -> Path:
         f"{video} has no flow in {root} (looked for {shorter} and {shorter}{SUFFIX}); "
         "compute it with 'marey flow'"
     )
+
+
+def flow_around(flow: Video, frames: Tensor, length: int, count: int) -> Tensor:
+    """The ``length`` fields around each of ``frames`` of a video, (N * length, 2, H, W) uint8.
+
+    ``count`` is how many frames that video has. Raises VideoError for the flow of another.
+    """
+    fields = flow.num_frames
+    if fields not in (max(count - 1, 1), count):  # some tools write a last field of no motion
+        cause = f"{fields} fields of flow for {count} frames, between which there are {count - 1}"
+        raise VideoError(flow.source, "its last field", f"{cause}; compute it again")
+    return flow.frames_at(stack_indices(frames, length, fields)).frames
 
 
 class FlowFolder:

@@ -17,6 +17,8 @@ Wang et al., "Temporal Segment Networks", ECCV 2016, tsn-pytorch and its success
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,7 @@ def clip_indices(
             start = max(length - window, 0.0) * view / num_views
         found = linspace_indices(start, window, spec.frames, length)
     elif spec.sampling == "stride":
+        spec = drawn_stride(length, spec, generator)
         room = length - spec.segment_frames + 1  # each place opens so many consecutive frames
         start_at = stride_start(room, spec, generator=generator, view=view, num_views=num_views)
         places = stride_indices(start_at, spec.frames, spec.stride, length)
@@ -89,7 +92,8 @@ def frames_needed(spec: ClipSpec, fps: float) -> int:
     if spec.sampling == "linspace":
         return int(window_length(spec, fps))
     if spec.sampling == "stride":
-        return (spec.frames - 1) * spec.stride + spec.segment_frames
+        stride = 1 if spec.least_stride else spec.stride
+        return (spec.frames - 1) * stride + spec.segment_frames
     if spec.sampling == "dense":
         return spec.frames
     return spec.frames * spec.segment_frames
@@ -113,6 +117,20 @@ def linspace_indices(start: float, window: float, frames: int, num_frames: int) 
     """
     spread = torch.linspace(start, start + window - 1, frames)
     return spread.clamp(0, num_frames - 1).long()
+
+
+def drawn_stride(length: int, spec: ClipSpec, generator: torch.Generator | None) -> ClipSpec:
+    """The spec with the stride of one clip: drawn where ``least_stride`` is set, in training.
+
+    There a video that is too short for it has a smaller one, at least 1, in tests as well.
+    """
+    if spec.least_stride < 1:
+        return spec
+    fits = max((length - spec.segment_frames) // max(spec.frames - 1, 1), 1)
+    stride = spec.stride
+    if generator is not None:
+        stride = draw_integer(generator, spec.least_stride, spec.stride + 1)
+    return replace(spec, stride=min(stride, fits))
 
 
 def stride_start(
@@ -201,6 +219,16 @@ def test_starts(num_frames: int, spec: ClipSpec, *, view: int, num_views: int) -
     share = 0.0 if num_views == 2 else (view + 0.5) / num_views
     tick = (num_frames - spec.segment_frames + 1) / segments
     return torch.tensor([max(int(tick * (i + share)), 0) for i in range(segments)])
+
+
+def stack_indices(frames: Tensor, length: int, fields: int) -> Tensor:
+    """The ``length`` fields of flow around each frame, (len(frames) * length,) int64.
+
+    Frame t has t - length // 2 and those after it; outside the ``fields`` there are, the nearest.
+    Source: C. Feichtenhofer et al., CVPR 2016, the authors' code.
+    """
+    steps = torch.arange(length) - length // 2
+    return (frames[:, None] + steps).clamp(0, fields - 1).flatten()
 
 
 def spaced_starts(num_frames: int, segments: int = TSN_TEST_SEGMENTS, length: int = 1) -> Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from marey.zoo.registry import config_of as config_of
     from marey.zoo.registry import list_models as list_models
     from marey.zoo.registry import spec_of as spec_of
+    from marey.zoo.stream_start import join_streams as join_streams
     from marey.zoo.weights import convert as convert
     from marey.zoo.weights import load as load
     from marey.zoo.weights import save as save
@@ -35,6 +36,7 @@ _HOMES = {
     "config_of": "registry",
     "list_models": "registry",
     "spec_of": "registry",
+    "join_streams": "stream_start",
     "convert": "weights",
     "load": "weights",
     "recognise": "recognition",

@@ -31,6 +31,7 @@ from marey.zoo.published import (
     tea,
     tsm,
     tsn,
+    two_stream,
     x3d,
 )
 
@@ -55,6 +56,7 @@ FAMILIES: tuple[Family, ...] = (
     sts.FAMILY,
     bqn.FAMILY,
     s3d.FAMILY,
+    two_stream.FAMILY,
 )
 
 
@@ -122,8 +124,8 @@ def spec_of(name: str, config: Any = None) -> ClipSpec:
     """How pixels become input of a variant, following its configuration's ``frames`` and ``crop``.
 
     Where the configuration has a ``stride``, so does the clip; another ``modality`` brings the
-    means of its own, where the card has them. Another crop scales the published test crop, short
-    side and jitter range with it.
+    means of its own, where the card has them, and another ``snippet`` its length. Another crop
+    scales the published test crop, short side and jitter range with it.
     """
     spec = card(name).spec
     published = config_of(name)
@@ -131,6 +133,11 @@ def spec_of(name: str, config: Any = None) -> ClipSpec:
     modality = getattr(config, "modality", spec.modality)
     if modality != spec.modality:
         spec = replace(spec, modality=modality, **card(name).modalities.get(modality, {}))
+    snippet: int = getattr(config, "snippet", 0)
+    if snippet != getattr(published, "snippet", 0):
+        stored = {"flow": snippet, "rgb_difference": snippet + 1}.get(spec.modality, 1)
+        spec = replace(spec, segment_frames=stored)
+        spec = replace(spec, flow_frames=snippet) if spec.modality == "rgb_flow" else spec
     for field in ("frames", "stride"):
         value = getattr(config, field, None)
         if value is not None and value != getattr(published, field):

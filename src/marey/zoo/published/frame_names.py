@@ -78,9 +78,9 @@ def bn_inception(name: str) -> str | None:
 def image_name(name: str) -> str | None:
     """The tensor of the image network that one of ours is, of any backbone here.
 
-    Both pathways of BQN are image networks of their own.
+    Both pathways of BQN are image networks of their own, and so are both streams of two.
     """
-    name = re.sub(r"^(quiet|busy)\.", "trunk.", name)
+    name = re.sub(r"^(quiet|busy|spatial|temporal)\.", "trunk.", name)
     return torchvision(name) or bn_inception(name)
 
 
