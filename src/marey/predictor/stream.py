@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marey.layers.folding import for_inference
 from marey.predictor.feed import Clock, Feed, Timed
 from marey.predictor.predictor import Predictor, Result
 from marey.types import Clip
@@ -28,14 +29,15 @@ class Memory:
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.state = predictor, None
+        self.model: Any = for_inference(predictor.model)
         self.logits: deque[Tensor] = deque(maxlen=predictor.spec.frames)
 
     def probabilities(self, clip: Clip) -> Tensor:
         """(K,) after the newest frame of a clip."""
         frame = self.predictor.crops(clip.frames[None, -1:], 1)[:, :, 0]  # (1, C, S, S)
-        model: Any = self.predictor.model
+        frame = frame.to(self.predictor.device, memory_format=torch.channels_last)
         with torch.inference_mode(), self.predictor.autocast():
-            logits, self.state = model.step(frame.to(self.predictor.device), self.state)
+            logits, self.state = self.model.step(frame, self.state)
         self.logits.append(logits[0].float().cpu())
         return torch.stack(tuple(self.logits)).mean(0).softmax(0)
 

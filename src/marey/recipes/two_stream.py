@@ -89,7 +89,7 @@ FUSION = replace(
 def figure(value: float | None, protocol: str) -> Claim:
     """Mean class accuracy in per cent."""
     return Claim(
-        dataset="UCF-101", metric="mean_class", value=value, protocol=protocol, source=SOURCE
+        dataset="UCF101", metric="mean_class", value=value, protocol=protocol, source=SOURCE
     )
 
 

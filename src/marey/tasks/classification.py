@@ -57,7 +57,8 @@ class Classification:
         clips = [clip.flatten(0, 1) for clip in batch.clips]
         if self.answers == 1:
             logits = model(*clips).float()
-            return {"loss": self._loss(logits, target), **self.counted(logits, target)}
+            counts = self.counted(logits, target)
+            return {"loss": self._loss(logits, target), **counts}
         answers = model(*clips, each=True).float()  # (B * V, answers, K)
         counts = self.counted(answers.mean(1), target)
         losses = [self._loss(logits, target) for logits in answers.unbind(1)]

@@ -71,7 +71,7 @@ def figures(
             protocol=f"{protocol}, {splits}",
             source=PAPER,
         )
-        for data, value in (("UCF-101", ucf101), ("HMDB-51", hmdb51))
+        for data, value in (("UCF101", ucf101), ("HMDB51", hmdb51))
         if value is not None
     )
 
@@ -83,6 +83,7 @@ def card(spec: ClipSpec, params_m: float, *claims: Claim, **more: Any) -> Card:
         classes="ucf101",
         claims=claims,
         source="feichtenhofer/twostreamfusion",
+        licence="not stated",
         modalities=alone(spec),
         **more,
     )
