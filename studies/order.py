@@ -52,7 +52,7 @@ class System:
 SMALL = {"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1}
 LARGER = {"size": 80, "test_size": 80, "short_side": 80, "jitter": [80, 90]}  # filters must fit
 STREAMS = "two_stream_conv3d_r50_5f"
-FOUR = {**SMALL, "snippet": 4}  # fields of flow around each frame
+FOUR = {**SMALL, "block": "basic", "places": ["res4", "logits"], "snippet": 4}
 FEW = {"frames": 4, "sampling": "snippet"}
 SHIFTED = {**SMALL, "share": 4}  # of the first 16 channels an eighth would be two
 SYSTEMS = {

@@ -94,7 +94,7 @@ SMOKE = (
         "bqn_r50_8x3",
         ARROW,
         reached=None,
-        net={"pool": None},
+        net={"pool": None, "width": 12},
         clip={"frames": 4, "stride": None, "rate": None, **LARGER},
         schedule=replace(SMOKE_BASE.schedule, epochs=12.0),
     ),

@@ -110,7 +110,7 @@ SMOKE = (
         "two_stream_conv3d_r50_5f",
         ARROW,
         reached=None,
-        net={"pool": "3d", "snippet": 4},
+        net={"block": "basic", "places": ["res4", "logits"], "pool": "3d", "snippet": 4},
         clip={"frames": 4, "sampling": "snippet", "stride": None, "rate": None},
         augment=AugmentChoice(flip=0.0),
     ),
