@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -128,6 +129,23 @@ def test_a_candidate_that_fails_says_why(recipe: Recipe, tmp_path: Path) -> None
     space = Space.of(recipe.changed(optim={"kind": "sgd", "lr": 1e30, "momentum": 0.0}))
     with pytest.raises(ValueError, match="could not be trained: the loss is"):
         Trials(space, tmp_path)([space.start])
+
+
+def test_a_candidate_that_is_stopped_ends_its_loader_workers(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    long = recipe.changed(data={"workers": 1}, schedule={"epochs": 10_000.0}, run={"log_steps": 1})
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=candidates._train_one, args=(long, tmp_path / "run", 1, 0))
+    process.start()
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    process.join(30)
+    code = process.exitcode
+    process.kill()
+    assert code == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import itemgetter
@@ -77,7 +77,8 @@ def train(recipe: Recipe, out: str | Path, *, progress: Progress | None = None) 
     progress = progress or ProgressLine()
     folder.resume(state, progress)
 
-    with Signals() as signals, folder.open_until_end():
+    ending = (closing(loader), closing(held_out or loader))  # workers, however the run ends
+    with Signals() as signals, ending[0], ending[1], folder.open_until_end():
         for epoch in range(state.epoch, pace.epochs):
             state.wrapped.train()
             hold_frozen(state.model, norm=run.norm)
