@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from marey.layers.conv import ConvNorm, FoldingConvNorm, Triple, convolve, eager_on_cpu
+from marey.layers.conv import (
+    ConvNorm,
+    FoldingConvNorm,
+    Triple,
+    convolve,
+    eager_on_cpu,
+    through_time,
+)
 
 
 def test_padding_keeps_the_size_and_strides_round_up() -> None:
@@ -70,6 +77,7 @@ def test_every_way_of_convolving_is_the_plain_one() -> None:
         ((1, 3, 3), (1, 1, 1), 8),
         ((5, 1, 1), (1, 1, 1), 8),
         ((3, 1, 1), (2, 1, 1), 1),
+        ((7, 1, 1), (1, 1, 1), 1),
         ((3, 3, 3), (1, 2, 2), 8),
         ((3, 3, 3), (2, 1, 1), 1),
     ):
@@ -96,3 +104,42 @@ def test_a_swapped_convolution_is_called_as_it_is() -> None:
     clip = torch.randn(1, 4, 2, 3, 3).contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
         torch.testing.assert_close(network(clip), network.norm(network.conv(clip)))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_kernels_over_time_alone_in_two_dimensions(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(6, 4, (3, 1, 1), padding=(1, 0, 0))
+    clip = torch.randn(2, 6, 5, 7, 3).contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(2, 4, 5, 7, 3)
+    grads = []
+    for call in (conv, lambda x: through_time(x, conv)):
+        conv.zero_grad()
+        clip.grad = None
+        found = call(clip)
+        (found * weight).sum().backward()
+        assert clip.grad is not None
+        grads.append((found, clip.grad, conv.weight.grad, conv.bias.grad))
+    assert not torch.equal(grads[0][2], grads[1][2]), "it took the plain way"
+    for plain, ours in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups"),
+    [
+        ((3, 1, 1), (2, 1, 1), 1),
+        ((3, 1, 1), (1, 1, 1), 2),
+        ((1, 1, 1), (1, 1, 1), 1),
+        ((3, 3, 3), (1, 1, 1), 1),
+    ],
+)
+def test_other_kernels_and_half_precision_run_as_they_are(
+    kernel: Triple, stride: Triple, groups: int
+) -> None:
+    conv = ConvNorm(4, 4, kernel, stride=stride, groups=groups).conv
+    clip = torch.randn(1, 4, 5, 6, 6)
+    assert torch.equal(through_time(clip, conv), conv(clip))
+    over_time = ConvNorm(4, 4, (3, 1, 1)).conv
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(through_time(clip, over_time), over_time(clip))

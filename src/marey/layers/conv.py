@@ -82,6 +82,32 @@ def eager_on_cpu(conv: nn.Module, x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
+def through_time(x: Tensor, conv: nn.Module) -> Tensor:
+    """``conv(x)``; on a CPU in float32, a kernel over time alone runs as a 2-D one over (T, H W).
+
+    That takes between a fifth and a half of the time, in either order of memory.
+    """
+    if not _spans_time_alone(conv, x):
+        return conv(x)
+    assert isinstance(conv, nn.Conv3d)
+    return _over_frames(x, conv, conv.weight, conv.bias)
+
+
+def _spans_time_alone(conv: nn.Module, x: Tensor) -> bool:
+    if type(conv) is not nn.Conv3d or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):  # half precision is slower so
+        return False
+    plain = conv.groups == 1 and conv.stride == conv.dilation == (1, 1, 1)
+    return plain and conv.kernel_size[0] > 1 and conv.kernel_size[1:] == (1, 1)
+
+
+def _over_frames(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None) -> Tensor:
+    around = (cast(Triple, conv.padding)[0], 0)
+    found = F.conv2d(x.flatten(3), kernel.flatten(3), shift, padding=around)  # (B, C, T, H W)
+    return found.unflatten(3, x.shape[3:])
+
+
 def fast_inference(x: Tensor) -> bool:
     """Whether values are all that is wanted of ``x``, on a CPU: no gradient, no compiler."""
     wanted = torch.is_grad_enabled() or torch.compiler.is_compiling()
@@ -91,7 +117,8 @@ def fast_inference(x: Tensor) -> bool:
 def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = None) -> Tensor:
     """``conv`` with a kernel and bias of its form, in the way that is fastest on a CPU.
 
-    1x1x1 kernels multiply matrices, and kernels of one frame become 2-D convolutions over frames.
+    1x1x1 kernels multiply matrices, kernels of one frame become 2-D convolutions over frames, and
+    kernels of one place those over (T, H W) (``through_time``).
     Depthwise kernels of one place get a zero on either side: as they are, torch computes them
     without its fast library on a single thread. Under autocast depthwise kernels learn in float32,
     whose backward pass takes a third of the time of bf16.
@@ -107,6 +134,8 @@ def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = 
         step, dilation = (down, across), conv.dilation[1:]
         found = F.conv2d(frames, kernel, shift, step, padding[1:], dilation, groups)
         return found.unflatten(0, (len(x), -1)).transpose(1, 2)
+    if _spans_time_alone(conv, x):
+        return _over_frames(x, conv, kernel, shift)
     if groups > 1 and conv.kernel_size[1:] == (1, 1):
         kernel, padding = F.pad(kernel, (1, 1)), (padding[0], 0, 1)
     if groups == 1 or not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
