@@ -6,8 +6,7 @@
 `first` and `last` are torch's own call with channels first and last in memory; `ours` is what the
 network calls (`layers.conv.convolve`, `layers.inception.largest_around`). All ways take turns, call
 by call, outputs are compared first, and medians of processor time are printed in milliseconds.
-`forward` is without gradients, `both` forward and backward pass. A dash: that way is not meant for
-learning. Run by hand; nothing here is imported by the library.
+`forward` is without gradients, `both` forward and backward pass.
 """
 
 from __future__ import annotations
@@ -126,21 +125,16 @@ OPERATIONS = (
     ),
     Operation("1x1x1 54 to 24", (1, 54, 16, 56, 56), 24, (1, 1, 1)),
     Operation("1x1x1 432 to 192", (1, 432, 16, 7, 7), 192, (1, 1, 1)),
-    Operation(
-        "depthwise 3x3x3",
-        (1, 54, 16, 56, 56),
-        54,
-        (3, 3, 3),
-        depthwise=True,
-        others={"three 2-D": slices_summed},
-    ),
-    Operation(
-        "depthwise 3x3x3 small",
-        (1, 216, 16, 14, 14),
-        216,
-        (3, 3, 3),
-        depthwise=True,
-        others={"three 2-D": slices_summed},
+    *(
+        Operation(
+            f"depthwise 3x3x3 {width}",
+            (1, width, 16, side, side),
+            width,
+            (3, 3, 3),
+            depthwise=True,
+            others={"three 2-D": slices_summed},
+        )
+        for width, side in ((54, 56), (216, 14))
     ),
     Operation("S3D 1x3x3 96 to 128", (1, 96, 8, 28, 28), 128, (1, 3, 3)),
     Operation(
@@ -193,7 +187,7 @@ def line(operation: Operation, dtype: torch.dtype, learns: bool, repeats: int) -
         runs.append(partial(once, way, given, conv, dtype, learns))
     told = zip(ways, medians(runs, repeats), strict=True)
     kind = "bf16" if dtype == torch.bfloat16 else "float32"
-    title = f"{operation.name:<24}{kind:>8}{'both' if learns else 'forward':>9}"
+    title = f"{operation.name:<22}{kind:>8}{'both' if learns else 'forward':>9}"
     return title + "".join(f"  {name} {ms:.1f}" for name, ms in told)
 
 

@@ -104,6 +104,9 @@ class TinyLoader:
     def __len__(self) -> int:
         return self.steps(0)
 
+    def close(self) -> None:
+        """There are no workers to end."""
+
     def epoch(self, epoch: int, start_step: int = 0) -> Any:
         order = list(range(self.rank, len(self.dataset), self.world))
         if self.training:

@@ -83,6 +83,7 @@ class Csn(R2Plus1d):
     """(B, 3, T, H, W) -> (B, K) logits."""
 
     block = SeparatedBlock
+    learns_last = False  # the backward pass of kernels within each channel is slower so
 
     def __init__(self, config: CsnConfig) -> None:
         if config.block != "bottleneck" or {"2+1d", "whole"} & set(config.convs):
@@ -91,10 +92,6 @@ class Csn(R2Plus1d):
                 f"has bottlenecks, and '2d' or '3d' convolutions"
             )
         super().__init__(config)
-
-    def prefers_last(self, clip: Tensor) -> bool:
-        """In evaluation only: the backward pass of depthwise kernels is slower so."""
-        return super().prefers_last(clip) and not self.training
 
 
 def depthwise(width: int, kernel: Triple, stride: Triple) -> nn.Conv3d:

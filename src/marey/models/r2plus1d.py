@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import Triple, through_time
+from marey.layers.conv import Triple, convolved
 from marey.layers.heads import ClassifierHead, ClipClassifier, PoolRule
 from marey.layers.init import start_resnet
 from marey.layers.resnet3d import EXPANSION, BlockKind, check_clip, check_plan
@@ -160,8 +160,8 @@ class SplitConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = (self.time, self.space) if self.time_first else (self.space, self.time)
-        middle = F.relu(self.norm(through_time(x, first)), inplace=True)
-        return through_time(middle, second)
+        middle = F.relu(self.norm(convolved(x, first)), inplace=True)
+        return convolved(middle, second)
 
 
 class Unit(nn.Module):
@@ -173,7 +173,7 @@ class Unit(nn.Module):
         self.norm = nn.BatchNorm3d(width, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        return self.norm(convolved(x, self.conv))
 
 
 class Stem(Unit):
@@ -292,6 +292,7 @@ class R2Plus1d(ClipClassifier):
     """(B, C, T, H, W) -> (B, K) logits; C is 3, or 2 for flow. Time of any length is averaged."""
 
     block = Block
+    learns_last = True  # whether channels last in memory pay on a CPU in training as well
 
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
@@ -318,19 +319,13 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
-        if self.prefers_last(clip):
+        if clip.device.type == "cpu" and (self.learns_last or not self.training):
             clip = clip.contiguous(memory_format=torch.channels_last_3d)
         maps = []
         for step in self.stage_modules():
             clip = step(clip)
             maps.append(clip)
         return maps
-
-    def prefers_last(self, clip: Tensor) -> bool:
-        """Whether this network is faster with channels last in memory: on a CPU, unless it has
-        split kernels and computes in float32."""
-        half = clip.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        return clip.device.type == "cpu" and (half or "2+1d" not in self.config.convs)
 
     def features(self, clip: Tensor) -> tuple[Tensor, ...]:
         """The last map, (B, widths[0], T', H', W'), alone in a tuple."""
