@@ -97,6 +97,13 @@ def _half(x: Tensor) -> bool:
     return x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
 
 
+def channels_last(clip: Tensor) -> Tensor:
+    """The same clip; on a CPU with channels last in memory, where most layers are faster."""
+    if clip.device.type != "cpu":
+        return clip
+    return clip.contiguous(memory_format=torch.channels_last_3d)
+
+
 def fast_inference(x: Tensor) -> bool:
     """Whether values are all that is wanted of ``x``, on a CPU: no gradient, no compiler."""
     wanted = torch.is_grad_enabled() or torch.compiler.is_compiling()

@@ -37,11 +37,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import Triple, convolved
+from marey.layers.conv import Triple, channels_last, convolved
 from marey.layers.heads import ClassifierHead, ClipClassifier, PoolRule
 from marey.layers.init import start_resnet
 from marey.layers.resnet3d import EXPANSION, BlockKind, check_clip, check_plan
@@ -292,7 +291,7 @@ class R2Plus1d(ClipClassifier):
     """(B, C, T, H, W) -> (B, K) logits; C is 3, or 2 for flow. Time of any length is averaged."""
 
     block = Block
-    learns_last = True  # whether channels last in memory pay on a CPU in training as well
+    learns_last = True  # whether channels last in memory pay in training as well
 
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
@@ -319,8 +318,8 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
-        if clip.device.type == "cpu" and (self.learns_last or not self.training):
-            clip = clip.contiguous(memory_format=torch.channels_last_3d)
+        if self.learns_last or not self.training:
+            clip = channels_last(clip)
         maps = []
         for step in self.stage_modules():
             clip = step(clip)
