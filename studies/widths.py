@@ -1,7 +1,10 @@
 """MutualNet's claim in miniature: one network at each width, beside that width trained alone.
 
-    python studies/widths.py                            three seeds, widths 1, 0.5 and 0.25
+    python studies/widths.py --out runs/widths          three seeds, widths 1, 0.5 and 0.25
     python studies/widths.py --seeds 0 --epochs 4
+    python studies/widths.py --out runs/widths --only-print
+
+Runs stay in the folder, whole or stopped: the same command goes on where it was.
 
 Claimed: no width of the one network is worse than the same width trained for itself, from the
 same start and for as many steps. Both see the full clip; statistics of the one network are
@@ -15,9 +18,9 @@ Source: T. Yang et al., "MutualNet", ECCV 2020, Section 4.1.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +34,7 @@ from marey.recipe import Recipe
 from marey.recipes.smoke import POSE, SMOKE
 
 WIDTHS = (1.0, 0.5, 0.25)
+SIDES = ("one", "own")
 
 
 def base(epochs: float, seed: int, data: str) -> Recipe:
@@ -71,6 +75,22 @@ def print_nothing(row: object) -> None:
     """Progress that is not shown."""
 
 
+def figures(common: Recipe, out: Path, widths: Sequence[float]) -> dict[str, dict[str, float]]:
+    """What one seed reached, ``one`` and ``own`` by width; kept in ``out`` as it comes."""
+    kept = out / "reached.json"
+    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    if "one" not in found:
+        one = together(common, out / "one", widths)
+        found["one"] = {f"{width:g}": top1 for width, top1 in one.items()}
+        kept.write_text(json.dumps(found))
+    for width in widths:
+        own = found.setdefault("own", {})
+        if f"{width:g}" not in own:
+            own[f"{width:g}"] = alone(common, out / f"own{width:g}", width)
+            kept.write_text(json.dumps(found))
+    return found
+
+
 def main(words: list[str] | None = None) -> int:
     """Train both sides for every seed and print the table."""
     parser = argparse.ArgumentParser(description="One network at each width, and each alone.")
@@ -78,20 +98,25 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--widths", type=float, nargs="+", default=list(WIDTHS))
     parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--data", default=POSE)
+    parser.add_argument("--out", type=Path, default=Path("runs/widths"))
+    parser.add_argument("--only-print", action="store_true", help="of the runs there are")
     chosen = parser.parse_args(words)
-    one: dict[float, list[float]] = {width: [] for width in chosen.widths}
-    own: dict[float, list[float]] = {width: [] for width in chosen.widths}
+    rows = []
     for seed in chosen.seeds:
-        with tempfile.TemporaryDirectory() as scratch:
-            common = base(chosen.epochs, seed, chosen.data)
-            for width, top1 in together(common, Path(scratch) / "one", chosen.widths).items():
-                one[width].append(top1)
-            for width in chosen.widths:
-                own[width].append(alone(common, Path(scratch) / f"own{width}", width))
-        told = ", ".join(f"{w:g}: {one[w][-1]:.1f} / {own[w][-1]:.1f}" for w in chosen.widths)
-        print(f"seed {seed}: {told}", file=sys.stderr, flush=True)
+        folder = chosen.out / str(seed)
+        if not chosen.only_print:
+            folder.mkdir(parents=True, exist_ok=True)
+            rows.append(figures(base(chosen.epochs, seed, chosen.data), folder, chosen.widths))
+        elif (folder / "reached.json").exists():
+            rows.append(json.loads((folder / "reached.json").read_text()))
     print(f"{'width':>6} {'one network':>16} {'trained alone':>16}  claim")
-    shown = [row(width, one[width], own[width]) for width in chosen.widths]
+    shown = []
+    for width in chosen.widths:
+        sides = [[r[s][f"{width:g}"] for r in rows if f"{width:g}" in r.get(s, {})] for s in SIDES]
+        if not all(sides):
+            print(f"{width:6g} no run yet")
+            continue
+        shown.append(row(width, *sides))
     return 0 if all(shown) else 1
 
 

@@ -7,6 +7,7 @@ from marey.data.augment import (
     TrainAugment,
     cut,
     draw_area,
+    draw_borders,
     draw_corners,
     draw_jitter,
     erase,
@@ -160,3 +161,22 @@ def test_a_side_near_the_crop_is_the_crop() -> None:
     assert draw_corners(256, 256, spec, choice, generator())[1][2:] == (192, 192)
     with pytest.raises(ValueError, match="shares of the short side"):
         TrainAugment(spec, AugmentChoice(crop="corners", scales=(1.2,)))
+
+
+def test_border_crops_keep_to_the_outer_quarters_with_free_sides() -> None:
+    spec, choice = ClipSpec(size=40, short_side=60), AugmentChoice(crop="borders")
+    sides, far, stretched = set(), set(), False
+    for seed in range(400):
+        scaled, box = draw_borders(120, 160, spec, choice, generator(seed))
+        assert scaled == (60, 80)
+        for start, side, whole in ((box[0], box[2], 60), (box[1], box[3], 80)):
+            share, step = start / (whole - side), 0.5 / (whole - side)  # starts are rounded
+            assert share <= 0.25 + step or share >= 0.75 - step
+            far.add(share > 0.5)
+        sides |= set(box[2:])
+        stretched |= abs(box[2] - box[3]) > 15
+    assert (min(sides), max(sides)) == (30, 50)
+    assert far == {True, False}
+    assert stretched
+    _, small = draw_borders(30, 30, ClipSpec(size=40, short_side=42), choice, generator(3))
+    assert max(small[2:]) <= 42

@@ -242,3 +242,32 @@ def test_stored_frames_of_a_clip() -> None:
     spec = ClipSpec(frames=3, sampling="snippet", segment_frames=5, test_frames=25)
     assert (s.clip_length(spec, training=True), s.clip_length(spec, training=False)) == (15, 125)
     assert s.clip_length(ClipSpec(frames=8, test_frames=4), training=False) == 8
+
+
+def test_a_frame_has_the_fields_around_it() -> None:
+    stacks = s.stack_indices(torch.tensor([6, 0, 10]), 4, 11).unflatten(0, (3, 4))
+    assert stacks.tolist() == [[4, 5, 6, 7], [0, 0, 0, 1], [8, 9, 10, 10]]
+    assert s.stack_indices(torch.tensor([5]), 10, 20).tolist() == list(range(10))  # t - 5 to t + 4
+
+
+def test_strides_are_drawn_where_a_least_one_is_set() -> None:
+    spec = ClipSpec(frames=5, stride=15, least_stride=5, sampling="stride")
+    drawn = {s.drawn_stride(100, spec, generator(seed)).stride for seed in range(200)}
+    assert drawn == set(range(5, 16))
+    assert s.drawn_stride(100, spec, None).stride == 15
+    assert s.drawn_stride(21, spec, None).stride == 5
+    assert s.drawn_stride(3, spec, generator()).stride == 1
+    found = clip_indices(21, 25.0, spec).tolist()
+    assert found == [0, 5, 10, 15, 20]
+    assert not is_clamped(21, 25.0, spec)
+    assert is_clamped(4, 25.0, spec)
+    plain = ClipSpec(frames=5, stride=15, sampling="stride")
+    assert s.drawn_stride(21, plain, generator()) is plain
+
+
+def test_a_spec_of_both_is_one_of_each() -> None:
+    spec = ClipSpec(mean=(1.0, 2.0, 3.0, 4.0, 5.0), std=(1.0,) * 5, modality="rgb_flow")
+    assert spec.channels == 23
+    assert spec.of("rgb").mean == (1.0, 2.0, 3.0)
+    assert (spec.of("flow").modality, spec.of("flow").mean) == ("flow", (4.0, 5.0))
+    assert (spec.of("rgb").channels, spec.of("flow").channels) == (3, 2)
