@@ -53,6 +53,12 @@ def test_sharded_parameters_train_and_resume(found: dict[str, Any]) -> None:
     assert found["parallel"]["from ddp"] < 1e-6
 
 
+def test_a_sharded_transformer_learns_as_one_process_does(found: dict[str, Any]) -> None:
+    assert found["transformer"]["apart"] < 1e-5
+    assert found["transformer"]["moved"] > 0.9
+    assert found["transformer"]["share"] == pytest.approx(0.5, abs=0.05)
+
+
 def test_alone_there_is_no_group() -> None:
     assert distributed.start("cpu") == ALONE
     assert not torch.distributed.is_initialized()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from marey import zoo
 from marey.engine.recompute import recompute_stages, stages_of
 
 
@@ -66,3 +67,22 @@ def test_the_network_may_name_its_stages() -> None:
 def test_a_network_without_stages_is_refused() -> None:
     with pytest.raises(ValueError, match="Linear has no stages to recompute"):
         recompute_stages(nn.Linear(2, 2))
+
+
+def test_a_transformer_that_recomputes_its_blocks_learns_the_same_with_less_memory() -> None:
+    torch.manual_seed(0)
+    small = {"frames": 4, "crop": 64, "depths": (1, 1, 2, 1), "width": 8, "num_classes": 3}
+    plain = zoo.build("mvitv2_s_16x4", **small, drop_path=0.5).train()
+    thrifty, clip = copy.deepcopy(plain), torch.randn(2, 3, 4, 64, 64)
+    assert recompute_stages(thrifty) == 5
+    results = []
+    for model in (plain, thrifty):
+        torch.manual_seed(1)
+        loss, held = held_by(model, clip)
+        loss.backward()
+        results.append((loss, held))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[1][1] < results[0][1] / 3
+    for (name, a), (_, b) in zip(plain.named_parameters(), thrifty.named_parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        assert a.grad is None or torch.equal(a.grad, b.grad), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from marey import zoo
 from marey.choices import TaskChoice
 from marey.engine import distributed
 from marey.engine.calibrate import NormGroups, fit_norms, precise_statistics, prepare_norms
@@ -142,10 +144,34 @@ def parallel(out: Path) -> Any:
     }
 
 
+def transformer(ranks: distributed.Ranks) -> Any:
+    """Weights of a sharded MViT after two steps, a clip each, against one process with both."""
+    torch.manual_seed(0)
+    small = {"frames": 4, "crop": 64, "depths": (1, 1, 1, 1), "width": 8, "num_classes": 3}
+    alone = zoo.build("mvitv2_s_16x4", **small, drop_path=0.0, dropout=0.0).train()
+    sharded = distributed.parallel(copy.deepcopy(alone), ranks, kind="fsdp")
+    clips, weigh = torch.randn(2, 3, 4, 64, 64), torch.randn(2, 3)
+    own = slice(ranks.rank, ranks.rank + 1)
+    for model, part in ((alone, slice(0, 2)), (sharded, own)):
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+        for _ in range(2):
+            optimiser.zero_grad()
+            (model(clips[part]) * weigh[part]).sum(dim=1).mean().backward()
+            optimiser.step()
+    gaps, moved, held = [], [], 0
+    for name, value in sharded.named_parameters():
+        wanted = dict(alone.named_parameters())[name]
+        gaps.append(float((value.full_tensor() - wanted).abs().max()))
+        moved.append(bool(wanted.grad.any()))
+        held += value.to_local().numel()
+    share = held / sum(p.numel() for p in alone.parameters())
+    return {"apart": max(gaps), "moved": sum(moved) / len(moved), "share": share}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     ranks = distributed.start("cpu")
-    checks = (rows, numbers, shared_norm, groups_of_norms, precise, scores)
+    checks = (rows, numbers, shared_norm, groups_of_norms, precise, scores, transformer)
     found = {check.__name__: check(ranks) for check in checks}
     found["real_scores"] = real_scores(ranks, sys.argv[2])
     found["parallel"] = parallel(Path(sys.argv[1]))

@@ -1,11 +1,13 @@
 """MViT: the table of blocks, sizes that change, detection maps, and what is refused."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import pytest
 import torch
 
+from marey.layers.pooling_attention import TokenPool
 from marey.models import mvit
 from marey.models.mvit import VARIANTS, MViT, MViTConfig, plan_blocks
 
@@ -168,3 +170,26 @@ def test_a_classifier_has_no_maps_and_a_backbone_no_classes() -> None:
         tiny("mvitv2_t").pyramid(torch.zeros(1, 3, 32, 32))
     with pytest.raises(ValueError, match="has no classifier"):
         tiny("mvitv2_t", pyramid="global").features(torch.zeros(1, 3, 32, 32))
+
+
+def test_inference_takes_the_class_tokens_row_and_training_gives_all_weights_a_gradient() -> None:
+    model = tiny(crop=64)
+    clip = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        found = model(clip)
+    expected = model(clip)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+    expected.square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("kv", [1, 2, 4, 8])
+def test_what_no_window_reads_is_left_out_and_missed_by_nobody(kv: int) -> None:
+    torch.manual_seed(0)
+    pool = TokenPool(8, 2, (3, 3, 3), (1, kv, kv))
+    for grid in ((2, 8, 8), (3, 11, 14), (1, 5, 17)):
+        tokens = torch.randn(2, 1 + prod(grid), 8)
+        kept, small, stride = pool.windows(tokens, grid)
+        assert (small == grid) == (kv < 4)
+        found = pool(kept, small, stride)
+        torch.testing.assert_close(found, pool(tokens, grid), rtol=1e-5, atol=1e-5)

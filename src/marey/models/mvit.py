@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from marey.layers.attention import AttentionForm
@@ -281,7 +282,8 @@ class MViT(ClipClassifier):
         """What is classified, (B, C): the class token, or the mean of the others."""
         norm = self._head_norm
         tokens, grid = self.tokens(clip)
-        if self.config.pool == "class" and eager(tokens):  # of the last block, one row is enough
+        if self.config.pool == "class" and eager(tokens) and not torch.is_grad_enabled():
+            # of the last block one row is enough; in training all weights must get a gradient
             for block in self.blocks[:-1]:
                 tokens, grid = block(tokens, grid)
             return norm(self.blocks[-1](tokens, grid, first=True)[0][:, 0])
