@@ -82,7 +82,7 @@ def test_a_transformer_that_recomputes_its_blocks_learns_the_same_with_less_memo
         loss.backward()
         results.append((loss, held))
     assert torch.equal(results[0][0], results[1][0])
-    assert results[1][1] < results[0][1] / 3
+    assert results[1][1] < results[0][1] / 2
     for (name, a), (_, b) in zip(plain.named_parameters(), thrifty.named_parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None)
         assert a.grad is None or torch.equal(a.grad, b.grad), name

@@ -14,12 +14,14 @@ Y. Li et al., "MViTv2", CVPR 2022, Section 4.1, and the authors' code.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from marey.layers.attention import AttentionForm, Term, attend
 from marey.layers.blocked_attention import blocked, in_blocks
@@ -153,7 +155,13 @@ def max_pool_tokens(tokens: Tensor, grid: Triple, stride: Triple) -> Tensor:
 
 
 class PoolingAttention(nn.Module):
-    """(B, L, width_in) tokens on a grid -> (B, L', width) tokens, and the grid of the queries."""
+    """(B, L, width_in) tokens on a grid -> (B, L', width) tokens, and the grid of the queries.
+
+    In training on a CPU what stands between the tokens and the pooled queries, keys and values is
+    computed again on the way back, unless ``remember`` is set.
+    """
+
+    remember = False
 
     def __init__(self, plan: AttentionPlan) -> None:
         super().__init__()
@@ -177,13 +185,19 @@ class PoolingAttention(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
         if eager(tokens) and type(self.qkv) is Linear:
-            query = linear(tokens, *self._projection(0))
-            key, value, size_k = self._keys(tokens, grid)
+            sides = partial(self._sides, grid=grid)
+            if torch.is_grad_enabled() and not self.remember:
+                query, key, value = checkpoint(
+                    sides, tokens, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                query, key, value = sides(tokens)
         else:
             query, key, value = self.qkv(tokens).chunk(3, dim=-1)
-            key, size_k = self.pooled(self.pool_k, key, grid)
-            value, _ = self.pooled(self.pool_v, value, grid)
-        query, size = self.pooled(self.pool_q, query, grid)
+            query = self.pooled(self.pool_q, query, grid)
+            key = self.pooled(self.pool_k, key, grid)
+            value = self.pooled(self.pool_v, value, grid)
+        size, size_k = (grid if p is None else p.size(grid) for p in (self.pool_q, self.pool_k))
         if self.plan.window:
             return self._windowed(query, key, value, size, size_k), size
         return self.joined(self.find(query, key, value, size, size_k)), size
@@ -193,29 +207,32 @@ class PoolingAttention(nn.Module):
         query = linear(tokens[:, :1], *self._projection(0))
         pool, heads = self.pool_q, self.plan.heads
         query = split_heads(query, heads) if pool is None else pool.normed(query)
-        key, value, _ = self._keys(tokens, grid)
+        key, value = self._keys(tokens, grid)
         found = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
         if self.plan.residual and self.plan.residual_class:
             found = found + query
         return self.joined(found), grid if pool is None else pool.size(grid)
 
+    def _sides(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (B, heads, L, D) each, one product each."""
+        query = self.pooled(self.pool_q, linear(tokens, *self._projection(0)), grid)
+        return query, *self._keys(tokens, grid)
+
+    def _keys(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, K, D), from the tokens their pools read."""
+        stride = None
+        if self.pool_k is not None:
+            tokens, grid, stride = self.pool_k.windows(tokens, grid)
+        key, value = (linear(tokens, *self._projection(which)) for which in (1, 2))
+        return (
+            self.pooled(self.pool_k, key, grid, stride),
+            self.pooled(self.pool_v, value, grid, stride),
+        )
+
     def _projection(self, which: int) -> tuple[Tensor, Tensor | None]:
         """Weight and bias to queries (0), keys (1) or values (2)."""
         bias = None if self.qkv.bias is None else self.qkv.bias.chunk(3)[which]
         return self.qkv.weight.chunk(3)[which], bias
-
-    def _keys(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Tensor, Triple]:
-        """Keys and values (B, heads, K, D), and their grid, from the tokens their pools read."""
-        size, stride = grid, None
-        if self.pool_k is not None:
-            size = self.pool_k.size(grid)
-            tokens, grid, stride = self.pool_k.windows(tokens, grid)
-        found = []
-        for which, pool in ((1, self.pool_k), (2, self.pool_v)):
-            rows = linear(tokens, *self._projection(which))
-            heads = self.plan.heads
-            found.append(split_heads(rows, heads) if pool is None else pool(rows, grid, stride))
-        return found[0], found[1], size
 
     def find(
         self, query: Tensor, key: Tensor, value: Tensor, size: Triple, size_k: Triple
@@ -248,11 +265,11 @@ class PoolingAttention(nn.Module):
         found = self.find(query, key, value, small, (1, side_k, side_k))
         return self.joined(join_windows(found, size, side))
 
-    def pooled(self, pool: TokenPool | None, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
-        """Tokens (B, L, width) pooled and split into heads, and their grid."""
-        if pool is None:
-            return split_heads(tokens, self.plan.heads), grid
-        return pool(tokens, grid), pool.size(grid)
+    def pooled(
+        self, pool: TokenPool | None, tokens: Tensor, grid: Triple, stride: Triple | None = None
+    ) -> Tensor:
+        """Tokens (B, L, width) pooled and split into heads, (B, heads, L', D)."""
+        return split_heads(tokens, self.plan.heads) if pool is None else pool(tokens, grid, stride)
 
     def terms(self, query: Tensor, size_q: Triple, size_k: Triple) -> list[Term]:
         """The relative position bias, one term an axis that has a table."""

@@ -148,6 +148,7 @@ class Attended(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(plan.width_in, eps=EPSILON)
         self.attn = PoolingAttention(plan)
+        self.attn.remember = True  # a reversible block is computed again whole
 
     def forward(self, tokens: Tensor, grid: Triple) -> Tensor:
         return self.attn(self.norm(tokens), grid)[0]
