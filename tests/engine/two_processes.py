@@ -153,7 +153,7 @@ def transformer(ranks: distributed.Ranks) -> Any:
     clips, weigh = torch.randn(2, 3, 4, 64, 64), torch.randn(2, 3)
     own = slice(ranks.rank, ranks.rank + 1)
     for model, part in ((alone, slice(0, 2)), (sharded, own)):
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         for _ in range(2):
             optimiser.zero_grad()
             (model(clips[part]) * weigh[part]).sum(dim=1).mean().backward()
