@@ -69,7 +69,7 @@ def detector(weights: str) -> Any:
 
     import marey
     from marey import recipes, zoo
-    from marey.types import override
+    from marey.config import override
 
     if weights:
         return marey.load(weights)

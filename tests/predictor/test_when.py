@@ -184,6 +184,9 @@ def test_where_nothing_scores_enough_it_is_said_with_the_best(
     (none,) = When(detector, min_score=1.0, device="cpu")(path)
     assert none["predictions"] == []
     assert none["highest_score"] == best < 1
+    (tmp_path / "z.mp4").touch()
+    _, broken = When(detector, min_score=1.0, device="cpu")([path, str(tmp_path / "z.mp4")])
+    assert "highest_score" not in broken  # the one before had another
     weights = zoo.save(detector, tmp_path / "w.safetensors", recipe={"task": to_plain(CHOICE)})
     words = ["predict", path, "--weights", str(weights), "--device", "cpu", "--task", "when"]
     assert main([*words, "--min-score", "1"]) == 0

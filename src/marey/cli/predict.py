@@ -157,7 +157,7 @@ class Predict(NetFields):
         every = expand_all(self.sources)
         lines, short = [], False
         for source, name in zip(every, unique_names([name_of(s) for s in every]), strict=True):
-            found, skipped, duration_s = [], "", 0.0
+            found, skipped, duration_s, ready.highest = [], "", 0.0, 0.0
             if not self.json:
                 print(name_of(source), flush=True)
             try:

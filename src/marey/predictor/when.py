@@ -88,6 +88,7 @@ class When:
         one raises VideoError."""
         every = expand_all(source)
         for one in every:
+            self.highest = 0.0
             try:
                 with open_video(one) as video:  # type: ignore[arg-type]
                     found = list(self.stream(video))
@@ -100,11 +101,11 @@ class When:
 
     def result(self, source: str, found: list[Prediction], skipped: str = "") -> Result:
         """One result as plain data, segments in order of time; without any, ``highest_score``
-        is the best that was seen."""
+        is the best that was seen, where anything scored."""
         ordered = sorted(found, key=lambda one: (one.start_s, one.end_s))
         result: Result = {"source": source, "model": self.ready.variant, "task": "when"}
         result["predictions"] = to_plain(ordered)
-        if not found:
+        if not found and self.highest:
             result["highest_score"] = round(self.highest, 6)
         return result | ({"skipped": skipped} if skipped else {})
 
