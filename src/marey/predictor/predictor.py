@@ -207,7 +207,15 @@ class Predictor:
     def windows(
         self, video: Video, window_s: float, step_s: float
     ) -> Iterator[tuple[Tensor, list[tuple[float, float]]]]:
-        """Batches of one clip a window, (N, C, T, H, W), and the [start, end) seconds of each."""
+        """Batches of one clip a window, (N, C, T, H, W), and the [start, end) seconds of each.
+
+        Raises ValueError for windows that follow each other faster than frames do.
+        """
+        if step_s * video.fps < 1 - 1e-6:
+            raise ValueError(
+                f"step_s is {step_s:g} but a frame of {video.source} lasts {1 / video.fps:.3g} s: "
+                "give window_s or step_s that or more"
+            )
         cut: list[Window] = list(windows_of(video.times, video.duration_s, window_s, step_s))
         for start in range(0, len(cut), self.batch):
             some = cut[start : start + self.batch]
