@@ -130,6 +130,17 @@ def test_a_classifier_gives_a_timeline(tmp_path: Path, video: Any) -> None:
     assert all(a["label"] != b["label"] for a, b in pairwise(rows))
 
 
+def test_windows_that_cannot_be_are_refused(detector: Any, tmp_path: Path, video: Any) -> None:
+    """A detector has windows of its own; a classifier's may not be shorter than a frame."""
+    path = str(tmp_path / "long.mp4")
+    for name in ("window_s", "step_s"):
+        with pytest.raises(ValueError, match=f"{name} is 3, but a detector's windows"):
+            marey.predict(path, detector, task="when", device="cpu", **{name: 3.0})
+    network: Any = zoo.build("slow_r50_8x8", num_classes=4, width=8, depths=(1, 1, 1, 1), crop=32)
+    with pytest.raises(ValueError, match=r"step_s is 0.01 but a frame of .*long.mp4 lasts 0.1 s"):
+        marey.predict(path, network, task="when", device="cpu", step_s=0.01)
+
+
 def test_from_the_shell(
     detector: Any, tmp_path: Path, video: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

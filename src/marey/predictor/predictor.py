@@ -211,7 +211,7 @@ class Predictor:
 
         Raises ValueError for windows that follow each other faster than frames do.
         """
-        if step_s * video.fps < 1 - 1e-6:
+        if 0 < step_s * video.fps < 1 - 1e-6:
             raise ValueError(
                 f"step_s is {step_s:g} but a frame of {video.source} lasts {1 / video.fps:.3g} s: "
                 "give window_s or step_s that or more"

@@ -65,6 +65,12 @@ class When:
         self.min_score = (0.3 if self.detects else 0.5) if min_score is None else min_score
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"min_score is {min_score}; a score lies between 0 and 1")
+        for name, told_s in (("window_s", window_s), ("step_s", step_s)):
+            if self.detects and told_s is not None:
+                raise ValueError(
+                    f"{name} is {told_s:g}, but a detector's windows are those it was trained on; "
+                    "leave it out"
+                )
         shared: dict[str, Any] = {"device": device, "precision": precision, "batch": batch}
         clip_s = None if self.detects else window_s or clip_length(model)
         self.ready = Predictor(

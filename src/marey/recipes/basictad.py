@@ -2,7 +2,7 @@
 
     .thumos14       from the Kinetics-400 weights of SlowOnly named in ``weights``, to be downloaded
     small_segments  one's own videos: a narrow network, minutes to hours on a processor
-    tad.smoke       the same on drawn videos, smaller pictures
+    tad.smoke       the same on drawn videos, in windows of eight seconds
 
 A network that starts from nothing needs many windows: it finds where something happens within some
 hundred steps, and begins to tell actions apart after about a thousand. So windows are short, ten of
@@ -101,15 +101,8 @@ SMALL = Recipe(
 DRAWN = "drawn:untrimmed?train=40&val=10&test=0&size=320x240"
 SMOKE = replace(
     SMALL.changed(
-        data={"path": DRAWN, "workers": 1},
-        clip={
-            "frames": 40,
-            "rate": 5.0,
-            "size": 48,
-            "test_size": 48,
-            "short_side": 48,
-            "jitter": [48, 54],
-        },
+        data={"path": DRAWN, "workers": 2},  # reading costs more than the network does
+        clip={"frames": 40, "rate": 5.0, "jitter": [64, 76]},
     ),
     name="tad.smoke",
     origin=Origin(
@@ -121,9 +114,9 @@ SMOKE = replace(
         Claim(
             dataset=DRAWN,
             metric="mAP@0.5",
-            value=None,
-            protocol="the val split",
-            source="not yet measured on idle cores",
+            value=70.0,
+            protocol="the val split, at least",
+            source="74.8 seen once: 16 minutes of one core, the frames being decoded beforehand",
         ),
     ),
 )
