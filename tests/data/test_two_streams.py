@@ -199,3 +199,12 @@ def test_the_mean_of_two_losses_is_each_their_own() -> None:
     loss = task.loss(model, batch)["loss"]  # type: ignore[arg-type]
     single = [torch.nn.functional.cross_entropy(answers[:, i], target) for i in (0, 1)]
     torch.testing.assert_close(loss, single[0] + single[1])
+
+
+def test_a_stream_brings_no_flow() -> None:
+    from marey import zoo
+    from marey.predictor.stream import Stream
+
+    network = zoo.build("two_stream_r18", width=4, depths=(1, 1, 1, 1), num_classes=3)
+    with pytest.raises(ValueError, match="reads optical flow, which a stream does not bring"):
+        Stream(network, "0")

@@ -68,13 +68,13 @@ class Stream:
         """
         if max_results is not None and max_results < 1:
             raise ValueError(f"max_results is {max_results}; give at least 1, or leave it out")
-        if not isinstance(model, Predictor):
-            model = Predictor(model, top=top, device=device)
-        if model.spec.modality in ("flow", "rgb_flow"):
+        if getattr(getattr(model, "spec", None), "modality", "rgb") in ("flow", "rgb_flow"):
             raise ValueError(
                 f"{model.variant} reads optical flow, which a stream does not bring; "
                 "take a network that reads colours"
             )
+        if not isinstance(model, Predictor):
+            model = Predictor(model, top=top, device=device)
         self.predictor: Predictor = model
         self.max_results, self.clock = max_results, clock
         self.online = bool(getattr(self.predictor.model, "online", False))
