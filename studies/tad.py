@@ -45,12 +45,12 @@ def recipe_of(setting: str, seed: int, windows: int) -> Recipe:
     pixels = {"test_size": size, "short_side": size, "jitter": [size, round(1.125 * size)]}
     base = recipes.find("tad.smoke")
     videos = len(base.items("train"))
-    each = base.task.windows.each
+    epochs = windows / (videos * base.task.windows.each)
     return base.changed(
         name=f"tad.{setting}",
         net={"time_pool": clip["frames"] // 96},
         clip={**clip, **pixels},
-        schedule={"epochs": windows / (videos * each)},
+        schedule={"epochs": epochs, "warmup_epochs": epochs / 30},
         run={"seed": seed, "batch": BATCH, "evaluate_epochs": 10**6},
     )
 
