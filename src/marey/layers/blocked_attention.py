@@ -96,7 +96,8 @@ class _Blocked(torch.autograd.Function):
         d_scores = None if scores is None else torch.empty_like(scores)
         for b, h in _places(query):
             rows, longer = _lengthened(query, key, scores, hot, ctx.scale, (b, h))
-            across, here, wanted = longer.t().contiguous(), value[b, h].contiguous(), given[b, h]
+            across, here = longer.t().contiguous(), value[b, h].contiguous()
+            wanted = given[b, h].contiguous()
             of_longer = longer.new_zeros(longer.shape, dtype=sums)
             of_value = here.new_zeros(here.shape, dtype=sums)
             size = _block(len(rows), len(longer))

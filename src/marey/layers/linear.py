@@ -127,7 +127,8 @@ def summed_product(left: Tensor, right: Tensor) -> Tensor:
     """(N, K) and (N, D): the sum over rows of their outer products, (K, D). Not differentiable."""
     if KERNEL is None or left.dtype != torch.float32:
         return left.t() @ right
-    return product(left.t(), right.t())
+    # rows that do not lie side by side would send oneDNN to its slow reference
+    return product(left.t(), right.contiguous().t())
 
 
 class _Product(torch.autograd.Function):

@@ -241,7 +241,7 @@ class PoolingAttention(nn.Module):
         plan, residual = self.plan, -1
         if plan.residual:
             residual = 0 if plan.residual_class else query.shape[2] - prod(size)
-        if plan.form == "fused" and in_blocks(query, key):
+        if plan.form == "fused" and in_blocks(query, key) and not torch.is_grad_enabled():
             scores, hot = self.scores(query, size, size_k)
             return blocked(query, key, value, scores, hot, scale=self.scale, residual=residual)
         return attend(
@@ -292,7 +292,7 @@ class PoolingAttention(nn.Module):
         """``terms`` at once: every query against every row, of which each takes its own.
 
         (B, heads, queries, rows) and which of these each key takes, (keys, rows); None where there
-        are no tables.
+        are no tables. For inference: the way back of ``gather`` is slow.
         """
         letters = "".join(x for x in "thw" if getattr(self, f"rel_pos_{x}") is not None)
         if not letters:
