@@ -123,6 +123,14 @@ SYSTEMS = (
         ("mtv_",),
     ),
     System(
+        "MeMViT",
+        "An MViT that reads a long video clip by clip and remembers, compressed, what its layers "
+        "saw: `logits, state = model(clip, state)` from `model.init_state()`; "
+        "`state.reset(begins)` where a new video begins. Plain rows are the Kinetics "
+        "networks without memory (`memory=((2, 4), ())` adds it); `ava` rows answer for boxes.",
+        ("memvit_",),
+    ),
+    System(
         "X3D",
         "A very narrow image network (`x2d`) grown along six axes into a video network: many "
         "frames, high resolution, few channels, depthwise convolutions. XS, S and M share "

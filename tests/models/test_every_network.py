@@ -205,7 +205,10 @@ def test_built_without_memory_and_saved_whole(name: str, tmp_path: Path) -> None
         assert torch.equal(again.eval()(clip), network.eval()(clip))
 
 
-OTHERS = {"basictad"}  # detectors answer otherwise; their own page tests the same promises
+OTHERS = {
+    "basictad",
+    "memvit",
+}  # detectors and memories answer otherwise; their own page tests the same promises
 
 
 def test_every_family_has_a_line_here() -> None:

@@ -104,8 +104,8 @@ class BlockPlan:
 class Block(nn.Module):
     """(B, L, D) tokens on a grid -> tokens and grid, pooled where the queries are.
 
-    ``attention`` may be replaced by one that takes more (``memory``): what it is given after the
-    grid is handed on to it.
+    ``attention`` may be replaced by one that takes more and tells more (``memory``): what the block
+    is given after the grid is handed on to it, and what it answers after the grid is handed back.
     """
 
     def __init__(self, plan: BlockPlan, attention: nn.Module | None = None) -> None:
@@ -122,11 +122,11 @@ class Block(nn.Module):
 
     def forward(
         self, tokens: Tensor, grid: Triple, *more: Any, first: bool = False
-    ) -> tuple[Tensor, Triple]:
+    ) -> tuple[Any, ...]:
         """With ``first`` only the class token's row of what is found, (B, 1, D)."""
         normed = self.norm1(tokens)
         attention: Any = self.attn.first if first else self.attn
-        found, size = attention(normed, grid, *more)
+        found, size, *told = attention(normed, grid, *more)
         if first:
             tokens, normed = tokens[:, :1], normed[:, :1]
         if self.proj is not None and self.grow == "attention":
@@ -139,7 +139,7 @@ class Block(nn.Module):
             tokens = self.proj(normed)
         mixed = self.drop_path(self.mlp(normed))
         # the sum above is ours alone, but the way back would need it
-        return (tokens + mixed if torch.is_grad_enabled() else tokens.add_(mixed)), size
+        return (tokens + mixed if torch.is_grad_enabled() else tokens.add_(mixed)), size, *told
 
 
 def as_map(tokens: Tensor, grid: Triple) -> Tensor:

@@ -5,7 +5,8 @@
     relative    (L, D) for one axis       row of (query i, key j), scored against the query
 
 A relative table of one axis serves queries and keys of different steps: with q rows and k columns
-the row is i * max(k/q, 1) - j * max(q/k, 1) + (k - 1) * max(q/k, 1), cut to a whole number.
+the row is i * max(k/q, 1) - j * max(q/k, 1) + (k - 1) * max(q/k, 1), cut to a whole number. An axis
+may be read with the steps of a shorter one (``base``): what lies further apart shares the end rows.
 
 Source: Y. Li et al., "MViTv2", CVPR 2022, Section 4.1, and the authors' code.
 """
@@ -24,21 +25,29 @@ from torch.nn import functional as F
 IndexRule = Literal["float32", "exact"]
 
 
+Sizes = tuple[int, int]  # queries and keys along one axis
+
+
 @lru_cache(maxsize=512)
-def relative_index(queries: int, keys: int, rule: IndexRule = "float32") -> Any:
+def relative_index(
+    queries: int, keys: int, rule: IndexRule = "float32", base: Sizes | None = None
+) -> Any:
     """Row of the table for each query i and key j of one axis, (queries, keys) int64 array.
 
     ``float32`` sums in that precision and order, as the authors' code does; where steps do not
     divide it is sometimes one off the ``exact`` whole number, which torchvision's order gives.
     """
     i, j = np.arange(queries)[:, None], np.arange(keys)[None, :]
+    q, k = base or (queries, keys)
     if rule == "exact":
-        return (i * keys + (keys - 1 - j) * queries) // min(queries, keys)
-    of_query = np.float32(max(keys / queries, 1.0))
-    of_key = np.float32(max(queries / keys, 1.0))
-    first = np.float32((keys - 1) * max(queries / keys, 1.0))
-    distance = i.astype(np.float32) * of_query - j.astype(np.float32) * of_key
-    return np.trunc(distance + first).astype(np.int64)
+        rows = (i * k + (k - 1 - j) * q) // min(q, k)
+    else:
+        of_query = np.float32(max(k / q, 1.0))
+        of_key = np.float32(max(q / k, 1.0))
+        first = np.float32((k - 1) * max(q / k, 1.0))
+        distance = i.astype(np.float32) * of_query - j.astype(np.float32) * of_key
+        rows = np.trunc(distance + first).astype(np.int64)
+    return rows if base is None else rows.clip(0, relative_index(q, k, rule).max())
 
 
 def resize_table(table: Tensor, length: int) -> Tensor:
@@ -49,13 +58,19 @@ def resize_table(table: Tensor, length: int) -> Tensor:
     return rows[0].T.to(table.dtype)
 
 
-def relative_rows(table: Tensor, queries: int, keys: int, rule: IndexRule = "float32") -> Tensor:
+def relative_rows(
+    table: Tensor,
+    queries: int,
+    keys: int,
+    rule: IndexRule = "float32",
+    base: Sizes | None = None,
+) -> Tensor:
     """The table's row for each query and key of one axis, (queries, keys, D).
 
-    The table is resized to 2 * max(queries, keys) - 1 rows where it has another number.
+    The table is resized to 2 * max(queries, keys) - 1 rows, of ``base`` where there is one.
     """
-    resized = resize_table(table, 2 * max(queries, keys) - 1)
-    index = constant_index(queries, keys, rule)
+    resized = resize_table(table, 2 * max(base or (queries, keys)) - 1)
+    index = constant_index(queries, keys, rule, base)
     return F.embedding(index.to(table.device), resized)
 
 
@@ -84,16 +99,16 @@ def grid_rows(
     return np.pad(rows, before, constant_values=start), np.pad(hot, before)
 
 
-def constant_index(queries: int, keys: int, rule: IndexRule) -> Tensor:
+def constant_index(queries: int, keys: int, rule: IndexRule, base: Sizes | None = None) -> Tensor:
     """``relative_index`` as a tensor; compilers and exporters see a constant."""
     if torch.compiler.is_compiling():
-        return torch.tensor(_listed(queries, keys, rule))
-    return torch.from_numpy(relative_index(queries, keys, rule))
+        return torch.tensor(_listed(queries, keys, rule, base))
+    return torch.from_numpy(relative_index(queries, keys, rule, base))
 
 
 @torch.compiler.assume_constant_result
-def _listed(queries: int, keys: int, rule: IndexRule) -> list[list[int]]:
-    rows: list[list[int]] = relative_index(queries, keys, rule).tolist()
+def _listed(queries: int, keys: int, rule: IndexRule, base: Sizes | None = None) -> list[list[int]]:
+    rows: list[list[int]] = relative_index(queries, keys, rule, base).tolist()
     return rows
 
 
@@ -114,7 +129,7 @@ def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     the authors' code does when it loads them.
     """
     leaf = name.rpartition(".")[2]
-    if leaf in ("rel_pos_h", "rel_pos_w", "rel_pos_t") and value.shape[1:] == shape[1:]:
+    if leaf.startswith("rel_pos_") and value.shape[1:] == shape[1:]:
         return resize_table(value, shape[0])
     if not name.startswith("positions.") or value.dim() != 3 or value.shape[2] != shape[2]:
         return None

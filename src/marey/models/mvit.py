@@ -240,7 +240,7 @@ class MViT(ClipClassifier):
         self.positions = TokenPositions(
             config.width, config.grid, kind=config.positions, class_token=config.class_token
         )
-        self.blocks = nn.ModuleList(Block(plan) for plan in self.plans)
+        self.blocks = nn.ModuleList(self.block(i, plan) for i, plan in enumerate(self.plans))
         stage_widths = [plan.width for plan in self.plans if plan.last]
         self.widths: tuple[int, ...] = (stage_widths[-1],)
         if config.pyramid:
@@ -249,6 +249,10 @@ class MViT(ClipClassifier):
             self.norm = nn.LayerNorm(self.widths[0], eps=EPSILON)
             self.head = ClassifierHead(self.widths, config.num_classes, dropout=config.dropout)
         start_transformer(self, head_scale=config.head_scale, tables=not config.pyramid)
+
+    def block(self, index: int, plan: BlockPlan) -> Block:
+        """One block of the network; a system built on this one may make another."""
+        return Block(plan)
 
     def patches(self, clip: Tensor) -> tuple[Tensor, Triple]:
         """The stem's output as tokens (B, L, D), and their grid; ValueError for a bad clip."""
@@ -296,7 +300,11 @@ class MViT(ClipClassifier):
 
     def forward_positions(self, clip: Tensor) -> Tensor:
         """Logits as (B, 1, K): this network has one output position."""
-        return self.head.projection(self.head.dropout(self.pooled(clip))).unsqueeze(1)
+        return self.classified(self.pooled(clip)).unsqueeze(1)
+
+    def classified(self, pooled: Tensor) -> Tensor:
+        """Logits of what ``pooled`` gives."""
+        return self.head.projection(self.head.dropout(pooled))
 
     def forward(self, clip: Tensor) -> Any:
         """Logits (B, K); the maps of ``pyramid`` where the network was built as one."""
