@@ -54,46 +54,46 @@ class BoxMemory(NamedTuple):
 class Memory(NamedTuple):
     """What a network remembers of a batch of videos: an argument and a result of its call.
 
-    ``count`` (B,) clips remembered of each row's video; ``clips`` () those the batch has seen.
+    ``held`` (B,) clips remembered of each row's video; ``clips`` () those the batch has seen.
     Empty before the first clip. It is a tuple of tensors: it can be saved, moved and exported.
     """
 
     layers: tuple[LayerMemory, ...] = ()
     boxes: tuple[BoxMemory, ...] = ()
-    count: Tensor | None = None
+    held: Tensor | None = None
     clips: Tensor | None = None
 
     @property
     def empty(self) -> bool:
         """True before the first clip."""
-        return self.count is None
+        return self.held is None
 
     @property
     def batch(self) -> int:
         """Rows of the batch it is of; 0 before the first clip."""
-        return 0 if self.count is None else int(self.count.shape[0])
+        return 0 if self.held is None else int(self.held.shape[0])
 
     def changed(self, change: Any) -> Memory:
         """Every tensor with rows of the batch through ``change``."""
-        if self.count is None:
+        if self.held is None:
             return self
         layers = tuple(LayerMemory(*map(change, layer)) for layer in self.layers)
         boxes = tuple(BoxMemory(*map(change, box)) for box in self.boxes)
-        return Memory(layers, boxes, change(self.count), self.clips)
+        return Memory(layers, boxes, change(self.held), self.clips)
 
     def reset(self, begins: Tensor) -> Memory:
         """Nothing remembered in the rows where ``begins`` (B,) is true: a new video begins there.
 
         Raises ValueError for another number of rows.
         """
-        if self.count is None or self.clips is None:
+        if self.held is None or self.clips is None:
             return self
-        if begins.shape != self.count.shape:
+        if begins.shape != self.held.shape:
             raise ValueError(
                 f"{tuple(begins.shape)} rows to reset in a memory of {self.batch}; give one truth "
                 "value a row"
             )
-        kept = ~begins.to(self.count.device)
+        kept = ~begins.to(self.held.device)
 
         def cleared(value: Tensor) -> Tensor:
             return value * kept.view(-1, *[1] * (value.dim() - 1)).to(value.dtype)
@@ -107,9 +107,9 @@ class Memory(NamedTuple):
 
     def tokens(self, row: int = 0) -> list[int]:
         """Tokens held of each clip in the first layer that remembers, oldest first."""
-        if self.count is None or not self.layers:
+        if self.held is None or not self.layers:
             return []
-        layer, filled = self.layers[0], int(self.count[row])
+        layer, filled = self.layers[0], int(self.held[row])
         each = [layer.new_key.shape[2]] * layer.new_key.shape[1]
         each += [layer.old_key.shape[2]] * layer.old_key.shape[1]
         return each[:filled][::-1]
@@ -267,7 +267,9 @@ class MemoryAttention(nn.Module):
         steps = torch.arange(clips * kept[0] - 1, -1, -1, device=device) * self.memory.stride[0]
         index = torch.arange(size[0], device=device)[:, None] + steps  # (T, frames remembered)
         length = (self.memory.clips + 1) * size[0] - 1
-        table = resize_table(self.rel_pos_mem_t, length)
+        whole = self.rel_pos_mem_t
+        assert isinstance(whole, Tensor)
+        table = resize_table(whole, length)
         rows = F.embedding(index.clamp(max=length - 1), table)
         along = key_rows((clips * kept[0], *kept[1:]), 0, 0, device).view(clips, -1)
         along = F.pad(along, (first, 0), value=-1).flatten()

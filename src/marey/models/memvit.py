@@ -211,7 +211,7 @@ class MeMViT(MViT):
 
     def selected(self, state: Memory, row: int = 0) -> list[int]:
         """Which of the clips a state holds, oldest first from 0, the next clip will look at."""
-        held = 0 if state.count is None else int(state.count[row])
+        held = 0 if state.held is None else int(state.held[row])
         return sorted(held - age for age in self.config.ages if age <= held)
 
     def forward(
@@ -266,7 +266,7 @@ class MeMViT(MViT):
             tokens, grid, kept = block(tokens, grid, recall)
             told.append(kept)
         zeros = torch.zeros(len(clip), dtype=torch.int64, device=clip.device)
-        count = zeros if state.count is None else state.count
+        count = zeros if state.held is None else state.held
         clips = zeros[:1].sum() if state.clips is None else state.clips
         reach = self.config.reach
         after = ((count + 1).clamp(max=reach), (clips + 1).clamp(max=reach))
@@ -276,9 +276,9 @@ class MeMViT(MViT):
         """Which ages count in which row, (B, ages) bool; None where nothing is remembered."""
         if state is None:
             return None
-        if state.count is None:
+        if state.held is None:
             return torch.zeros(len(clip), len(ages), dtype=torch.bool, device=clip.device)
-        filled = state.count
+        filled = state.held
         if not self.config.masked and len(clip) > 1 and state.clips is not None:
             filled = state.clips.expand(len(clip))
         return torch.stack([filled >= age for age in ages], dim=1)
@@ -286,9 +286,9 @@ class MeMViT(MViT):
     def check_state(self, state: Memory, clip: Tensor) -> None:
         """Raises ValueError for a state of another batch or network."""
         self.init_state()
-        if state.count is None:
+        if state.held is None:
             return
-        if state.count.shape[0] != clip.shape[0]:
+        if state.held.shape[0] != clip.shape[0]:
             raise ValueError(
                 f"the memory is of {state.batch} videos but the batch has {len(clip)} clips; pick "
                 "rows with state.rows(index), or begin with init_state()"

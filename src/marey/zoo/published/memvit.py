@@ -66,7 +66,7 @@ def infer(state: Mapping[str, Any], config: Any) -> dict[str, Any]:
     they are those of the published network of this depth."""
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     rows = {n: shapes.get(f"blocks.0.attn.rel_pos_{n}", (0,))[0] for n in ("h", "t", "mem_t")}
-    widths = []
+    widths: list[int] = []
     while shape := shapes.get(f"blocks.{len(widths)}.attn.q.weight"):
         widths.append(shape[0])
     if not widths or not rows["h"]:
