@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from marey.layers.conv import (
     ConvNorm,
@@ -139,3 +140,27 @@ def test_half_precision_and_other_memory_run_as_they_are() -> None:
     clip = clip.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(convolved(clip, conv), conv(clip))
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (7, 1, 1), (7, 7, 7)])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 9])
+def test_kernels_longer_than_a_clip_learn_the_right_gradient(
+    kernel: Triple, half: bool, frames: int
+) -> None:
+    torch.manual_seed(0)
+    layer = ConvNorm(16, 16, kernel, stride=(2 if kernel[0] == 7 else 1, 1, 1))
+    layer.norm = nn.Identity()  # type: ignore[assignment]
+    clip = torch.randn(2, 16, frames, 8, 8)
+    with torch.autocast("cpu", enabled=half):
+        found = layer(clip)
+    found.float().square().mean().backward()
+    assert layer.conv.weight.grad is not None
+    got = layer.conv.weight.grad.clone()
+
+    layer.double().zero_grad()
+    exact = layer(clip.double())
+    exact.square().mean().backward()
+    assert found.shape == exact.shape
+    largest = layer.conv.weight.grad.abs().max()
+    assert (got - layer.conv.weight.grad).abs().max() < (0.03 if half else 1e-5) * largest
