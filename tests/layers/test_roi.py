@@ -26,6 +26,14 @@ def test_fractions_are_of_the_frame_and_not_of_the_map() -> None:
     torch.testing.assert_close(features, wide.amax((2, 3)))
 
 
+def test_maps_of_half_precision_do_not_move_a_box() -> None:
+    ramp = torch.arange(64.0).expand(1, 1, 64, 64)  # whole numbers that bf16 holds exactly
+    boxes = torch.tensor([[0, 0.5013, 0.2, 0.7513, 0.9]])
+    exact = cut_boxes(ramp, boxes, (1024, 1024), size=4, stride=16)
+    half = cut_boxes(ramp.bfloat16(), boxes, (1024, 1024), size=4, stride=16)
+    torch.testing.assert_close(half, exact.bfloat16(), rtol=0, atol=0)
+
+
 def test_boxes_side_by_side() -> None:
     features, rows = torch.arange(8.0).view(4, 2) + 1, torch.tensor([1, 0, 1, 1])
     padded, slot = pad_boxes(features, rows, 3, 4)

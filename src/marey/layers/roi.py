@@ -27,8 +27,10 @@ def cut_boxes(
     """
     check_boxes(boxes)
     height, width = frame
-    scale = torch.tensor([1.0, width, height, width, height], device=boxes.device)
-    return roi_align(maps, boxes.to(maps.dtype) * scale.to(maps.dtype), size, 1 / stride, 0, True)
+    exact = torch.promote_types(maps.dtype, torch.float32)  # half precision moves a box by pixels
+    scale = torch.tensor([1.0, width, height, width, height], device=boxes.device, dtype=exact)
+    cut = roi_align(maps.to(exact), boxes.to(exact) * scale, size, 1 / stride, 0, True)
+    return cut.to(maps.dtype)
 
 
 def box_features(
