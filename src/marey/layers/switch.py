@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from marey.layers.conv import long_enough
+
 FULL = -1  # the statistics of the network at full width
 NONE = -2  # no statistics of its own
 
@@ -146,7 +148,11 @@ class SwitchConv(Switchable):
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, groups = self.kernel(x.shape[1])
         convolve: Any = F.conv2d if weight.dim() == 4 else F.conv3d
-        return convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+        def run(x: Tensor) -> Tensor:
+            return convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+        return long_enough(x, self, run) if isinstance(self, nn.Conv3d) else run(x)
 
     def cut(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, int]]:
         weight, bias, groups = self.kernel(x.shape[1])

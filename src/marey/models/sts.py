@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.layers.conv import long_enough
 from marey.layers.heads import ClipClassifier
 from marey.layers.swap import swap
 from marey.models import csn, r2plus1d, resnet3d, slowfast, x3d
@@ -106,10 +107,11 @@ class SplitDepthwise(nn.Conv3d):
         )
         rows = self._along(still, before)
         columns = self._along(still.transpose(3, 4), after).transpose(3, 4)
-        found = F.conv3d(
-            moving, dynamic, stride=self.stride, padding=self.padding, groups=len(dynamic)
-        )
-        return torch.cat([spatial + rows + columns, found], dim=1)
+
+        def run(x: Tensor) -> Tensor:
+            return F.conv3d(x, dynamic, None, self.stride, self.padding, groups=len(dynamic))
+
+        return torch.cat([spatial + rows + columns, long_enough(moving, self, run)], dim=1)
 
     def _along(self, x: Tensor, taps: Tensor) -> Tensor:
         """Nine taps along the raster of each frame; the result on the grid of the strided map."""
