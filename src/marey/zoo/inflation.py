@@ -4,7 +4,7 @@ middle."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,29 @@ class Inflation:
     loaded: tuple[str, ...]
     left: tuple[str, ...]
     unused: tuple[str, ...]
+
+
+@torch.no_grad()
+def take(
+    own: Mapping[str, Tensor],
+    filled: Mapping[str, Tensor],
+    unused: Iterable[str],
+    unfit: Sequence[str],
+    *,
+    cure: str,
+) -> Inflation:
+    """Copy ``filled`` into the tensors of a network, ``own``, in place.
+
+    Raises ValueError with ``cure`` where nothing was filled or ``unfit`` names a misshapen tensor;
+    the network is as it was then.
+    """
+    if unfit or not filled:
+        trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
+        raise ValueError(f"the weights do not start this network: {trouble}; {cure}")
+    for name, value in filled.items():
+        own[name].copy_(value)
+    left = (name for name in own if name not in filled and not name.endswith(COUNT))
+    return Inflation(tuple(filled), tuple(left), tuple(unused))
 
 
 @torch.no_grad()
@@ -74,14 +97,9 @@ def inflate(model: nn.Module, state2d: Mapping[str, Any], *, taps: Taps = "mean"
             filled[name] = fitted
         elif not _joins(name, model):
             unfit.append(f"{theirs} {tuple(source[theirs].shape)} for {tuple(own[name].shape)}")
-    if unfit or not filled:
-        trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
-        raise ValueError(f"the image network does not inflate: {trouble}; take one of this depth")
-    for name, value in filled.items():
-        own[name].copy_(value)
     used = {table[name] for name in filled}
-    left = [name for name in own if name not in filled and not name.endswith(COUNT)]
-    return Inflation(tuple(filled), tuple(left), tuple(n for n in source if n not in used))
+    unused = [name for name in source if name not in used]
+    return take(own, filled, unused, unfit, cure="take an image network of this depth")
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from marey.layers.positions import resize_table
 from marey.zoo.files import as_tensors
-from marey.zoo.inflation import Inflation
+from marey.zoo.inflation import Inflation, take
 from marey.zoo.names import tidy
 from marey.zoo.published.memvit import original
 
@@ -53,13 +53,8 @@ def inflate(model: nn.Module, source: Mapping[str, Any]) -> Inflation:
         if value.shape != start.shape:
             unfit.append(f"{theirs} {tuple(value.shape)} for {tuple(start.shape)}")
         filled[name] = value
-    if unfit or not filled:
-        trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
-        raise ValueError(f"the weights do not start this network: {trouble}; take its own depths")
-    for name, value in filled.items():
-        own[name].copy_(value)
-    left = tuple(name for name in own if name not in filled)
-    return Inflation(tuple(filled), left, tuple(n for n in given if n not in used))
+    unused = [name for name in given if name not in used]
+    return take(own, filled, unused, unfit, cure="take its own depths")
 
 
 def _table(name: str, value: Tensor, rows: int) -> Tensor:

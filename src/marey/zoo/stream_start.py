@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from marey.layers.vgg import FULL, MAPS, PLANS
 from marey.zoo.files import State, as_tensors, read_state
-from marey.zoo.inflation import Inflation, across_modalities
+from marey.zoo.inflation import Inflation, across_modalities, take
 
 CONV = re.compile(r"(spatial|temporal)\.steps\.(relu\d)\.convs\.(\d)\.(\w+)")
 FULLY = re.compile(r"(spatial|temporal)\.steps\.(fc\d)\.full\.(\w+)")
@@ -79,6 +79,7 @@ def join_streams(model: nn.Module, spatial: Source, temporal: Source) -> Inflati
 
 
 def _fill(own: State, names: Mapping[str, str | None], state: Mapping[str, Tensor]) -> Inflation:
+    """Fill ``own`` from ``state`` by their names for ours; a first kernel may change modality."""
     unfit, filled = [], dict[str, Tensor]()
     for name, theirs in names.items():
         value, wanted = state[str(theirs)], own[name].shape
@@ -89,17 +90,9 @@ def _fill(own: State, names: Mapping[str, str | None], state: Mapping[str, Tenso
             filled[name] = fitted
         elif not name.startswith("head."):
             unfit.append(f"{theirs} {tuple(value.shape)} for {tuple(wanted)}")
-    if unfit or not filled:
-        trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
-        raise ValueError(f"these weights do not start this network: {trouble}; check its fields")
-    for name, value in filled.items():
-        own[name].copy_(value)
     used = {names[name] for name in filled}
-    return Inflation(
-        tuple(filled),
-        tuple(name for name in own if name not in filled),
-        tuple(name for name in state if name not in used),
-    )
+    unused = [name for name in state if name not in used]
+    return take(own, filled, unused, unfit, cure="check its fields")
 
 
 def _image(name: str, model: Any) -> str | None:

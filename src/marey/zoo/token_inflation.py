@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from marey.layers.positions import resized
 from marey.zoo.files import State, as_tensors
-from marey.zoo.inflation import Inflation
+from marey.zoo.inflation import Inflation, take
 from marey.zoo.names import read_form, tidy
 from marey.zoo.registry import HOMES
 
@@ -72,13 +72,8 @@ def inflate(
             unfit.append(f"{name} {tuple(value.shape)} for {tuple(start.shape)}")
         else:
             filled[name] = fitted
-    if unfit or not filled:
-        trouble = f"{len(unfit)} misshapen ({unfit[0]})" if unfit else "none of its tensors fits"
-        raise ValueError(f"the weights do not start this network: {trouble}; take its own size")
-    for name, value in filled.items():
-        own[name].copy_(value)
-    left = tuple(name for name in own if name not in filled)
-    return Inflation(tuple(filled), left, tuple(n for n in given if n not in used))
+    unused = [name for name in given if name not in used]
+    return take(own, filled, unused, unfit, cure="take its own size")
 
 
 def _read(state: Mapping[str, Tensor]) -> tuple[str, State] | None:
