@@ -220,8 +220,8 @@ SYSTEMS = (
         "TSN",
         "One snippet from each segment of the whole video through one image network, and a "
         "consensus of the scores: average, max, top-k, weighted or attention (`consensus`). Blind "
-        "to order. Reads frames, stacks of flow (`modality='flow'`; warped flow is flow whose "
-        "files have the camera's motion removed) or differences of frames. BN-Inception takes BGR "
+        "to order. Reads frames, stacks of flow (`modality='flow'`; warped flow is written by "
+        "`marey flow --warped`) or differences of frames. BN-Inception takes BGR "
         "bytes.",
         ("tsn_",),
     ),

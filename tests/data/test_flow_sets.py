@@ -202,3 +202,43 @@ def test_the_command(made: tuple[Path, Path], tmp_path: Path, capsys) -> None:  
     assert main(["flow", str(tmp_path / "bad.mp4"), str(tmp_path / "out")]) == 1
     assert "bad.mp4: not a readable video" in capsys.readouterr().err
     assert main(["flow", str(tmp_path / "none.mp4"), str(tmp_path / "out")]) == 2
+
+
+def test_warped_flow_is_stored_and_what_could_not_be_steadied_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = synthetic.draw("flow", "train", 0, difficulty=0)
+    blank = np.full((4, 48, 64, 3), 90, np.uint8)
+    write_video(tmp_path / "pan.mp4", clip.frames[:6], 25)
+    write_video(tmp_path / "blank.mp4", blank, 25)
+    words = ["--short-side", "0", "--workers", "1"]
+    for name in ("pan", "blank"):
+        for kind in ("plain", "warped"):
+            more = ["--warped"] if kind == "warped" else []
+            source, out = str(tmp_path / f"{name}.mp4"), str(tmp_path / kind)
+            assert main(["flow", source, out, *words, *more]) == 0
+            told = capsys.readouterr().err
+            assert ("3 fields hold the camera's motion still" in told) == bool(
+                more and name == "blank"
+            )
+    moves = {}
+    for kind in ("plain", "warped"):
+        with open_flow(tmp_path / kind / "pan") as flow:
+            stored = flow.frames_at(range(5)).frames[..., 8:-8, 8:-8].float() - 128
+            moves[kind] = stored.abs().mean().item()
+    assert moves["plain"] > 4  # steps of 0.16 pixels
+    assert moves["warped"] < 1
+    assert json.loads((tmp_path / "warped/blank/flow.json").read_text())["unsteadied"] == 3
+    assert main(["flow", str(tmp_path / "pan.mp4"), str(tmp_path / "warped"), *words]) == 2
+    assert "holds flow with warped True, not False" in capsys.readouterr().err
+
+
+def test_videos_need_no_labels(tmp_path: Path) -> None:
+    clip = synthetic.draw("flow", "train", 0, difficulty=0)
+    for name in ("b", "a"):
+        write_video(tmp_path / "clips" / f"{name}.mp4", clip.frames[:4], 25)
+    assert (
+        write_flow(tmp_path / "clips", tmp_path / "flow", choice=AS_IT_IS, workers=1).written == 2
+    )
+    with open_flow(tmp_path / "flow" / "a") as flow:
+        assert flow.num_frames == 3

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from marey import zoo
 from marey.choices import AugmentChoice, DataChoice
 from marey.cli import main
 from marey.data import synthetic
@@ -19,6 +20,8 @@ from marey.data.dataset import ClipDataset
 from marey.data.flow_sets import write_flow
 from marey.data.loader import collate
 from marey.data.sources import open_data
+from marey.predictor import Predictor, extract_features
+from marey.predictor.feed import clip_seconds
 from marey.types import ClipSpec
 from marey.video.flow import FlowChoice
 
@@ -179,6 +182,24 @@ def test_train_evaluate_and_predict_with_both(
     assert [by_label[name] for name in classes] == pytest.approx(stored[0]["scores"], abs=2e-3)
     assert main(["predict", str(clip), "--weights", str(run)]) == 2
     assert "'marey flow SRC DIR' and name the folder, --flow DIR" in capsys.readouterr().err
+    told = ["extract", str(clip), "--weights", str(run), "--out", str(tmp_path / "rows")]
+    assert main(told) == 2
+    assert "--flow DIR" in capsys.readouterr().err
+    assert main([*told, "--flow", str(flow)]) == 0
+    with np.load(tmp_path / "rows" / f"{clip.stem}.npz") as file:
+        rows, times = file["features"], file["times"]
+    assert rows.shape == (len(times), 2 * 128)  # of both towers
+    ready = Predictor(zoo.load(run), flow=str(flow))
+    with ready.open(clip) as video:
+        given = torch.cat(
+            [some for some, _ in ready.windows(video, *[clip_seconds(ready.spec)] * 2)]
+        )
+    with torch.inference_mode():
+        maps = ready.model.features(given)
+    wanted = torch.cat([one.mean((2, 3, 4)) for one in maps], dim=1)
+    torch.testing.assert_close(torch.from_numpy(rows), wanted, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="was given with a Predictor"):
+        extract_features(clip, ready, tmp_path / "no", flow=str(flow))
 
 
 def test_the_mean_of_two_losses_is_each_their_own() -> None:
@@ -202,7 +223,6 @@ def test_the_mean_of_two_losses_is_each_their_own() -> None:
 
 
 def test_a_stream_brings_no_flow() -> None:
-    from marey import zoo
     from marey.predictor.stream import Stream
 
     network = zoo.build("two_stream_r18", width=4, depths=(1, 1, 1, 1), num_classes=3)

@@ -19,7 +19,10 @@ class Flow:
 
     source: Annotated[
         Positional[str],
-        tyro.conf.arg(metavar="SRC", help="video, frame folder, or data set as for marey train"),
+        tyro.conf.arg(
+            metavar="SRC",
+            help="video, folder of frames or of videos, or data set as for marey train",
+        ),
     ]
     out: Annotated[Positional[str], tyro.conf.arg(metavar="DST", help="folder for the flow")]
     method: Literal["dis", "farneback", "tvl1", "raft"] = "dis"
@@ -30,6 +33,8 @@ class Flow:
     """pixels a frame at which motion is cut"""
     short_side: int = 256
     """pixels to which frames are scaled first; 0: as they are"""
+    warped: bool = False
+    """take the camera's motion out, as TSN's warped flow"""
     store: Literal["jpeg", "video"] = "jpeg"
     """pairs flow_x_00001.jpg, flow_y_00001.jpg, or a lossless file"""
     quality: int = 95
@@ -57,6 +62,7 @@ class Flow:
                 bound=self.bound,
                 short_side=self.short_side,
                 quality=self.quality,
+                warped=self.warped,
             ),
             store=self.store,
             workers=self.workers,
@@ -66,6 +72,10 @@ class Flow:
         )
         for failure in report.failures:
             echo(f"{failure.source}: {failure.reason}")
+        if report.unsteadied:
+            echo(
+                f"{report.unsteadied} fields hold the camera's motion still: too few corners agreed"
+            )
         if self.json:
             print(json.dumps(to_plain(report)))
         else:

@@ -240,6 +240,8 @@ class Extract(NetFields):
     """run folder or weight file"""
     step: float = 0.0
     """seconds between windows; 0: one window after another"""
+    flow: str = ""
+    """folder of stored flow, for networks that read it beside frames"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     random_weights: bool = False
@@ -254,7 +256,12 @@ class Extract(NetFields):
 
         model = model_for(self.model, self.weights, self.random_weights, self.net)
         written, failures = extract_features(
-            list(self.sources), model, Path(self.out), step_s=self.step or None, device=self.device
+            list(self.sources),
+            model,
+            Path(self.out),
+            step_s=self.step or None,
+            device=self.device,
+            flow=self.flow,
         )
         for path in written:
             print(path)

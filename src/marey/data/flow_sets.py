@@ -17,12 +17,13 @@ from typing import Literal
 
 import numpy as np
 
-from marey.data.sources import open_data
+from marey.data.sources import FORMATS, open_data
 from marey.data.sources.labels import is_image, is_video
 from marey.data.table import DataSet
 from marey.types import Failure
 from marey.video import VideoError, VideoWarning, open_video
-from marey.video.flow import Estimator, FlowChoice, estimator, quantise
+from marey.video.camera import camera_motion, steadied
+from marey.video.flow import Estimator, FlowChoice, estimator, opencv, quantise
 from marey.video.flow_files import MANIFEST, SUFFIX, FlowWriter, beside, manifest
 
 Store = Literal["jpeg", "video"]
@@ -33,11 +34,16 @@ AT_ONCE = 16  # frames in memory
 
 @dataclass(frozen=True)
 class FlowReport:
-    """Videos whose flow was ``written`` now, was there ``before``, and those that failed."""
+    """Videos whose flow was ``written`` now, was there ``before``, and those that failed.
+
+    ``unsteadied``: pairs of frames of those written now, whose flow was to be warped and whose
+    camera motion could not be told, so that it is still in their flow.
+    """
 
     written: int
     before: int
     failures: tuple[Failure, ...]
+    unsteadied: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def write_flow(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> FlowReport:
-    """Compute and store the flow of a video file, a frame folder or a data set.
+    """Compute and store the flow of a video file, a frame folder, a data set or bare videos.
 
     ``workers`` threads, 0: as many as cores; one for RAFT. Videos that have their flow already are
     left alone. ``progress(done, total)`` is called as videos are finished. Raises ValueError for a
@@ -72,21 +78,28 @@ def write_flow(
     if workers < 0:
         raise ValueError(f"workers is {workers}; use 0 for as many as cores, or more")
     estimator(choice, weights=weights, device=device)  # refuses before anything is written
+    if choice.warped:
+        opencv("warped")
     jobs = jobs_of(source, Path(out), store)
     waiting = [job for job in jobs if not finished(job, choice)]
     failures: list[Failure] = []
+    unsteadied = 0
     workers = 1 if choice.method == "raft" else workers or os.cpu_count() or 1
     done = len(jobs) - len(waiting)
     if progress is not None:
         progress(done, len(jobs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VideoWarning)  # told through failures instead
-        for failure in _computed(waiting, (choice, store, weights, device), workers):
+        for found in _computed(waiting, (choice, store, weights, device), workers):
             done += 1
-            failures += [failure] if failure is not None else []
+            if isinstance(found, Failure):
+                failures.append(found)
+            else:
+                unsteadied += found
             if progress is not None:
                 progress(done, len(jobs))
-    return FlowReport(len(waiting) - len(failures), len(jobs) - len(waiting), tuple(failures))
+    written, before = len(waiting) - len(failures), len(jobs) - len(waiting)
+    return FlowReport(written, before, tuple(failures), unsteadied)
 
 
 def jobs_of(source: str | Path, out: Path, store: Store) -> list[Job]:
@@ -98,7 +111,7 @@ def jobs_of(source: str | Path, out: Path, store: Store) -> list[Job]:
     if path.is_dir() and any(is_image(name) for name in os.listdir(path)):
         return [Job(str(path), str(out / path.name) + ending)]
     jobs: dict[str, Job] = {}
-    for video, root, fps in _videos(open_data(source)):
+    for video, root, fps in _videos(open_data(source, format="unlabelled" if _bare(path) else "")):
         inside = os.path.relpath(video, root)
         inside = os.path.basename(video) if inside.startswith("..") else inside
         stem = inside if os.path.isdir(video) else os.path.splitext(inside)[0]
@@ -109,6 +122,13 @@ def jobs_of(source: str | Path, out: Path, store: Store) -> list[Job]:
             )
         jobs[place] = Job(video, place, fps)
     return list(jobs.values())
+
+
+def _bare(path: Path) -> bool:
+    """Whether a folder holds videos and no layout: flow needs no labels."""
+    if not path.is_dir() or not any(is_video(name) for name in os.listdir(path)):
+        return False
+    return not any(known.fits(path) for known in FORMATS.values())
 
 
 def _videos(data: DataSet) -> Iterator[tuple[str, str, float | None]]:
@@ -129,7 +149,7 @@ def finished(job: Job, choice: FlowChoice) -> bool:
                 f"{place} exists and was not written by this command; choose another folder"
             )
         return False
-    told = manifest(written)
+    told = {"warped": False} | manifest(written)  # flow written before there was a choice
     for name, value in asdict(choice).items():
         if told.get(name) != value:
             raise ValueError(
@@ -139,22 +159,24 @@ def finished(job: Job, choice: FlowChoice) -> bool:
     return True
 
 
-def flow_of(job: Job, settings: Settings, between: Estimator, stop: Event) -> Failure | None:
-    """Compute and store the flow of one video; why not, where it cannot be read."""
+def flow_of(job: Job, settings: Settings, between: Estimator, stop: Event) -> Failure | int:
+    """Compute and store the flow of one video; why not, where it cannot be read.
+
+    The number is that of pairs whose camera motion could not be told, where it was to go.
+    """
     try:
-        _write(job, settings, between, stop)
+        return _write(job, settings, between, stop)
     except VideoError as error:
         return Failure(job.video, f"{error.cause} (at {error.position})")
-    return None
 
 
-def _write(job: Job, settings: Settings, between: Estimator, stop: Event) -> None:
+def _write(job: Job, settings: Settings, between: Estimator, stop: Event) -> int:
     choice, store, _, _ = settings
     with open_video(job.video, fps=job.fps) as video:
         if video.num_frames < 2:
             raise VideoError(job.video, "header", f"{video.num_frames} frame; flow needs two")
         writer = FlowWriter(Path(job.place), choice, fps=video.fps, store=store)
-        last, times = None, []
+        last, times, unsteadied = None, [], 0
         try:
             for clip in video.chunks(AT_ONCE, size=stored_size(video.height, video.width, choice)):
                 for frame, time in zip(clip.frames, clip.times, strict=True):
@@ -162,15 +184,21 @@ def _write(job: Job, settings: Settings, between: Estimator, stop: Event) -> Non
                     if stop.is_set():
                         raise KeyboardInterrupt
                     if last is not None:
-                        writer.write(quantise(between(last, image), choice.bound))
+                        seen = image
+                        if choice.warped:
+                            motion = camera_motion(last, image)
+                            unsteadied += motion is None
+                            seen = image if motion is None else steadied(last, image, motion)
+                        writer.write(quantise(between(last, seen), choice.bound))
                     last = image
                     times.append(float(time))
             if len(times) < 2:
                 raise VideoError(job.video, "frame 1", "one frame decodes; flow needs two")
-            writer.close(times[:-1], job.video)
+            writer.close(times[:-1], job.video, unsteadied)
         except BaseException:
             writer.discard()
             raise
+    return unsteadied
 
 
 def stored_size(height: int, width: int, choice: FlowChoice) -> tuple[int, int] | None:
@@ -181,7 +209,7 @@ def stored_size(height: int, width: int, choice: FlowChoice) -> tuple[int, int] 
     return round(height * side / short), round(width * side / short)
 
 
-def _computed(jobs: list[Job], settings: Settings, workers: int) -> Iterator[Failure | None]:
+def _computed(jobs: list[Job], settings: Settings, workers: int) -> Iterator[Failure | int]:
     """One answer a video, as they come, from threads: OpenCV and the decoder work outside the lock.
 
     Processes would have to be started anew, as OpenCV does not survive a fork.
@@ -189,7 +217,7 @@ def _computed(jobs: list[Job], settings: Settings, workers: int) -> Iterator[Fai
     choice, _, weights, device = settings
     here, stop = local(), Event()
 
-    def work(job: Job) -> Failure | None:
+    def work(job: Job) -> Failure | int:
         if not hasattr(here, "between"):
             here.between = estimator(choice, weights=weights, device=device)
         return flow_of(job, settings, here.between, stop)

@@ -31,6 +31,7 @@ def extract_features(
     step_s: float | None = None,
     format: Literal["npz", "safetensors"] = "npz",
     device: str = "auto",
+    flow: str = "",
     progress: Callable[[Path], None] | None = None,
 ) -> tuple[list[Path], list[Failure]]:
     """Write the network's last maps, averaged over space and time, of every window of every video.
@@ -38,12 +39,18 @@ def extract_features(
     One file a video in folder ``out``, written whole: ``features`` (N, D) float32 and ``times``
     (N, 2) float64, the seconds [start, end) of each window. Networks with two pathways give both,
     one after the other. A window is one clip of the network long, or ``window_s``, and they are
-    ``step_s`` apart, by default without gap. Returns the files and the videos that failed.
+    ``step_s`` apart, by default without gap. ``flow`` is the folder of stored flow, for a network
+    that reads it beside frames. Returns the files and the videos that failed.
     Raises ValueError when that is all of them.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose npz or safetensors")
-    predictor = model if isinstance(model, Predictor) else Predictor(model, device=device)
+    if isinstance(model, Predictor):
+        if flow:
+            raise ValueError(f"flow {flow!r} was given with a Predictor; give it to that instead")
+        predictor = model
+    else:
+        predictor = Predictor(model, device=device, flow=flow)
     window = clip_seconds(predictor.spec) if window_s is None else window_s
     step = window if step_s is None else step_s
     every = expand_all(sources)

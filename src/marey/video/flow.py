@@ -38,13 +38,17 @@ RAFT_SIDE = 128  # pixels, the least RAFT takes
 
 @dataclass(frozen=True, kw_only=True)
 class FlowChoice:
-    """How flow is computed and kept. ``short_side`` 0 is that of the video."""
+    """How flow is computed and kept. ``short_side`` 0 is that of the video.
+
+    ``warped``: the camera's motion is taken out first, see ``marey.video.camera``.
+    """
 
     method: Method = "dis"
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
     bound: float = 20.0  # pixels a frame
     short_side: int = 256
     quality: int = 95  # of JPEG
+    warped: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in ("dis", "farneback", "tvl1", "raft"):
@@ -108,7 +112,10 @@ def estimator(choice: FlowChoice, *, weights: str | Path = "", device: str = "cp
 
 
 def opencv(method: str) -> Any:
-    """OpenCV, one thread. Raises ValueError that names the extra where it is not installed."""
+    """OpenCV, one thread, for a method or ``warped`` flow.
+
+    Raises ValueError that names the extra where it is not installed.
+    """
     try:
         cv2 = import_module("cv2")
     except ImportError:

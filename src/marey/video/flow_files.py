@@ -226,8 +226,11 @@ class FlowWriter:
         frame.pts, frame.time_base = self._count - 1, 1 / self._rate
         self._mux(self._stream.encode(frame.reformat(format="bgr0")))
 
-    def close(self, times: Sequence[float], source: str) -> Path:
-        """Finish: the manifest, then the final name."""
+    def close(self, times: Sequence[float], source: str, unsteadied: int = 0) -> Path:
+        """Finish: the manifest, then the final name.
+
+        ``unsteadied`` fields of warped flow still hold the camera's motion.
+        """
         told = asdict(self.choice) | {
             "zero": ZERO,
             "rounding": "nearest",
@@ -236,6 +239,8 @@ class FlowWriter:
             "times": [round(float(t), 6) for t in times],
             "source": Path(source).name,
         }
+        if self.choice.warped:
+            told["unsteadied"] = unsteadied
         text = json.dumps(told) + "\n"
         if self._folder:
             (self._partial / MANIFEST).write_text(text)
