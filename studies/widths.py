@@ -2,6 +2,7 @@
 
     python studies/widths.py --out runs/widths          three seeds, widths 1, 0.5 and 0.25
     python studies/widths.py --seeds 0 --epochs 4
+    python studies/widths.py --seeds 0 --only own0.5    one run: "one", or the width alone
     python studies/widths.py --out runs/widths --only-print
 
 Runs stay in the folder, whole or stopped: the same command goes on where it was.
@@ -75,17 +76,22 @@ def print_nothing(row: object) -> None:
     """Progress that is not shown."""
 
 
-def figures(common: Recipe, out: Path, widths: Sequence[float]) -> dict[str, dict[str, float]]:
-    """What one seed reached, ``one`` and ``own`` by width; kept in ``out`` as it comes."""
+def figures(
+    common: Recipe, out: Path, widths: Sequence[float], only: str = ""
+) -> dict[str, dict[str, float]]:
+    """What one seed reached, ``one`` and ``own`` by width; kept in ``out`` as it comes.
+
+    ``only`` names the one run to make if it is missing, as its folder is called.
+    """
     kept = out / "reached.json"
     found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
-    if "one" not in found:
+    if "one" not in found and only in ("", "one"):
         one = together(common, out / "one", widths)
         found["one"] = {f"{width:g}": top1 for width, top1 in one.items()}
         kept.write_text(json.dumps(found))
     for width in widths:
         own = found.setdefault("own", {})
-        if f"{width:g}" not in own:
+        if f"{width:g}" not in own and only in ("", f"own{width:g}"):
             own[f"{width:g}"] = alone(common, out / f"own{width:g}", width)
             kept.write_text(json.dumps(found))
     return found
@@ -99,14 +105,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--data", default=POSE)
     parser.add_argument("--out", type=Path, default=Path("runs/widths"))
+    parser.add_argument("--only", metavar="RUN", default="", help="one, or own and a width: own0.5")
     parser.add_argument("--only-print", action="store_true", help="of the runs there are")
     chosen = parser.parse_args(words)
+    runs = ["one", *(f"own{width:g}" for width in chosen.widths)]
+    if chosen.only and chosen.only not in runs:
+        parser.error(f"--only {chosen.only!r} is no run here; choose of {', '.join(runs)}")
     rows = []
     for seed in chosen.seeds:
         folder = chosen.out / str(seed)
         if not chosen.only_print:
             folder.mkdir(parents=True, exist_ok=True)
-            rows.append(figures(base(chosen.epochs, seed, chosen.data), folder, chosen.widths))
+            common = base(chosen.epochs, seed, chosen.data)
+            rows.append(figures(common, folder, chosen.widths, chosen.only))
         elif (folder / "reached.json").exists():
             rows.append(json.loads((folder / "reached.json").read_text()))
     print(f"{'width':>6} {'one network':>16} {'trained alone':>16}  claim")

@@ -24,6 +24,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.layers.image_conv import channels_last, conv_norm
+
 R18, R34, R50, R101 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3)
 R152 = (3, 8, 36, 3)
 
@@ -46,7 +48,7 @@ class ConvNorm2d(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        return conv_norm(x, self.conv, self.norm)
 
 
 class Stem2d(ConvNorm2d):
@@ -56,7 +58,7 @@ class Stem2d(ConvNorm2d):
         super().__init__(channels, width, 7, stride=2)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        return F.max_pool2d(F.relu(super().forward(x), inplace=True), 3, 2, 1)
+        return F.max_pool2d(F.relu(super().forward(channels_last(x)), inplace=True), 3, 2, 1)
 
 
 class Block2d(nn.Module):
