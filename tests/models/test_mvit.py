@@ -193,3 +193,25 @@ def test_what_no_window_reads_is_left_out_and_missed_by_nobody(kv: int) -> None:
         assert (small == grid) == (kv < 4)
         found = pool(kept, small, stride)
         torch.testing.assert_close(found, pool(tokens, grid), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mvitv2_s_16x4", "mvit_b_16x4", "mvitv2_t"])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_gradients_of_training_are_those_of_the_plain_form_in_double(
+    name: str, dtype: torch.dtype, near: float
+) -> None:
+    """Each parameter's gap as a share of its gradient's length, or of a twentieth of the longest:
+    a shift of all keys changes nothing, and its gradient is rounding alone."""
+    fused = tiny(name, crop=64, kv_stride=8)
+    plain = tiny(name, crop=64, kv_stride=8, attention="plain").double()
+    plain.load_state_dict(fused.state_dict())
+    clip = torch.randn(2, 3, fused.config.frames, 64, 64)
+    weigh = torch.randn(2, 5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        (fused(clip) * weigh).sum().backward()
+    (plain(clip.double()) * weigh).sum().backward()
+    wanted = [p.grad for p in plain.parameters() if p.grad is not None]
+    least = max(float(g.norm()) for g in wanted) / 20
+    for (named, p), exact in zip(fused.named_parameters(), wanted, strict=True):
+        assert p.grad is not None
+        assert (p.grad - exact).norm() / exact.norm().clamp_min(least) < near, named

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from marey.layers.attention import AttentionForm, Term, attend
 from marey.layers.blocked_attention import blocked, in_blocks
 from marey.layers.conv import Triple
+from marey.layers.depthwise import depthwise
 from marey.layers.linear import Linear, eager, linear
 from marey.layers.positions import IndexRule, grid_rows, relative_rows, resize_table
 
@@ -69,7 +70,8 @@ class TokenPool(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.kernel, self.stride, self.mode = heads, kernel, stride, mode
-        self.padding = tuple(k // 2 for k in kernel)
+        t, h, w = kernel
+        self.padding: Triple = (t // 2, h // 2, w // 2)
         if mode in ("conv", "conv_unshared"):
             depth = width // heads if mode == "conv" else width
             self.weight = nn.Parameter(torch.empty(depth, 1, *kernel))
@@ -115,7 +117,7 @@ class TokenPool(nn.Module):
         else:
             repeats = x.shape[1] // self.weight.shape[0]
             weight = self.weight.repeat(repeats, 1, 1, 1, 1)
-            x = F.conv3d(x, weight, None, stride, self.padding, groups=x.shape[1])
+            x = depthwise(x, weight, stride, self.padding)
         return x.movedim(1, -1)
 
     def windows(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple, Triple]:
