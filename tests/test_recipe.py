@@ -7,12 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import marey
 from marey import recipe as module
+from marey import recipes
 from marey.choices import AugmentChoice, Claim, DataChoice, OptimChoice, RunChoice, TaskChoice
+from marey.engine.log import silent
+from marey.engine.train import train
 from marey.recipe import Origin, Recipe, differences
 from marey.types import Item
+from marey.video.writer import write_video
 
 FULL = Recipe(
     name="full",
@@ -186,3 +192,36 @@ def test_changed_merges_the_network_and_clip_fields() -> None:
     moved = start.changed(net={"dropout": 0.5}, clip={"frames": 8})
     assert moved.net == {"width": 8, "dropout": 0.5}
     assert moved.clip == {"frames": 8}
+
+
+def test_verbs_and_nouns_are_learned_measured_and_named(tmp_path: Path) -> None:
+    data = tmp_path / "epic"
+    rows = ["narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class"]
+    for number in range(4):
+        frames = np.full((12, 32, 32, 3), 60 * number, np.uint8)
+        write_video(data / f"P01_0{number}.mp4", list(frames), 10)
+        rows.append(f"{number},P01_0{number},00:00:00.0,00:00:01.0,{number % 2},{number // 2}")
+    for name in ("train", "validation"):
+        (data / f"EPIC_100_{name}.csv").write_text("\n".join(rows) + "\n")
+    (data / "EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n1,put\n")
+    (data / "EPIC_100_noun_classes.csv").write_text("id,key\n0,tap\n1,plate\n2,spoon\n")
+    recipe = recipes.find("small").changed(
+        data={"path": str(data), "where": {"label": "verb+noun"}, "workers": 0},
+        net={"width": 4, "depths": [1, 1, 1, 1]},
+        clip={"frames": 4, "size": 32, "test_size": 32, "short_side": 32, "jitter": [32, 32]},
+        schedule={"epochs": 1.0, "warmup_epochs": 0.0},
+        run={"batch": 2},
+    )
+    found = train(recipe, tmp_path / "run", progress=silent)
+    assert set(found.metrics) == {
+        f"{name}_{measure}"
+        for name in ("verb", "noun", "action")
+        for measure in ("top1", "top5", "recall5")
+    }
+    assert found.metrics["verb_top5"] == found.metrics["noun_top5"] == 1.0
+    weights = tmp_path / "run" / "weights.safetensors"
+    results = marey.predict(data / "P01_00.mp4", weights, top=6)
+    told = results[0]["predictions"]
+    pairs = {f"{verb} {noun}" for verb in ("take", "put") for noun in ("tap", "plate", "spoon")}
+    assert {row["label"] for row in told} == pairs
+    assert sum(row["score"] for row in told) == pytest.approx(1, abs=1e-4)

@@ -109,6 +109,8 @@ class TaskChoice:
     labels: Literal["single", "multi"] = "single"
     smoothing: float = 0.0
     combine: Literal["mean", "max", "logits"] = "mean"
+    # (name, classes) of sets that a video has one label of each: verbs and nouns; as the data says
+    label_sets: tuple[tuple[str, int], ...] = ()
     windows: WindowChoice = WindowChoice()
     segments: SegmentChoice = SegmentChoice()
 

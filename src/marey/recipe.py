@@ -163,7 +163,7 @@ class Recipe:
 
     def build_task(self, model: Any) -> Task:
         """What a batch means for this model."""
-        from marey.tasks.classification import Classification
+        from marey.tasks.label_sets import classification
         from marey.tasks.mutual import Mutual, check_run
         from marey.tasks.temporal_detection import TemporalDetection
 
@@ -174,15 +174,19 @@ class Recipe:
             check_run(self.run, self.schedule)
             return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
         answers = getattr(model, "num_answers", 1)
-        return Classification(self.task_of_data(), num_classes=num_classes, answers=answers)
+        return classification(self.task_of_data(), num_classes, answers=answers)
 
     def kind_of(self, model: Any) -> str:
         """The kind of task: a network made for one says so, else ``task.kind``."""
         return getattr(model, "task", self.task.kind)
 
     def task_of_data(self) -> TaskChoice:
-        """The task, multi-label where the data is: a clip of such data may have several classes."""
-        return replace(self.task, labels="multi") if self.open_data().multi_label else self.task
+        """The task, multi-label where the data is: a clip of such data may have several classes, or
+        one of each of several sets."""
+        data = self.open_data()
+        if data.label_sets:
+            return replace(self.task, label_sets=data.label_sets)
+        return replace(self.task, labels="multi") if data.multi_label else self.task
 
     def build_loader(
         self, role: Literal["train", "val"], model: Any, *, batch: int, rank: int, world: int

@@ -16,9 +16,10 @@ ALL = recipes.names()
 DATA_SETS = (
     *("K400", "K600", "K700", "SSv1", "SSv2", "Charades"),
     *("Jester", "Sports-1M", "UCF101", "HMDB51", "ImageNet-1k", "THUMOS14"),
+    "EPIC-Kitchens-100",
 )
 VIEWS = ((10, 3), (1, 3), (1, 1), (10, 1), (5, 1), (4, 3), (1, 10), (10, 10), (2, 3), (5, 3))
-VIEWS += ((3, 3),)
+VIEWS += ((3, 3), (4, 1))
 PUBLISHED = [name for name in ALL if "." in name and not name.endswith(".smoke")]
 
 

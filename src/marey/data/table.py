@@ -246,6 +246,8 @@ class DataSet:
 
     A layout without splits has the one split ``""``, which ``split`` gives for any name asked.
     ``notes`` says what the reader of the annotations should know, such as rows without a file.
+    ``label_sets`` names the sets whose classes stand one after the other in ``classes``, and their
+    sizes, where a row has one label of each, as verbs and nouns.
     """
 
     splits: Mapping[str, ItemTable]
@@ -254,6 +256,7 @@ class DataSet:
     format: str = ""
     address: str = ""
     notes: tuple[str, ...] = field(default=())
+    label_sets: tuple[tuple[str, int], ...] = ()
 
     def split(self, name: str) -> ItemTable:
         """The rows of a split. ``val`` is also found as validation, valid or test.

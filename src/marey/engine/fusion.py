@@ -75,6 +75,9 @@ def fuse(parts: Sequence[Evaluation], shares: Sequence[float] = ()) -> Evaluatio
     target = np.zeros_like(scores)
     for row, key in enumerate(keys):
         target[row, tables[0][key]["target"]] = 1
+    if not {"top1", "mAP"} & set(parts[0].metrics):
+        told = ", ".join(parts[0].metrics)
+        raise ValueError(f"scores measured by {told} cannot be fused; only those of one label set")
     metric = ClassificationMetric(multi="mAP" in parts[0].metrics)
     metric.update(torch.from_numpy(scores), torch.from_numpy(target))
     failures = {failure.source: failure for part in parts for failure in part.skipped}

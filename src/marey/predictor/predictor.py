@@ -28,7 +28,8 @@ from marey.data.transforms import short_side_size, test_scale, test_views, to_in
 from marey.layers.frames import snippets
 from marey.predictor.sources import Source, expand_all, name_of
 from marey.report.run import weights_head
-from marey.tasks.classification import Classification, combined
+from marey.tasks.classification import combined
+from marey.tasks.label_sets import classification
 from marey.types import Clip, ClipSpec, Prediction
 from marey.video import Video, VideoError, open_video
 from marey.video.flow_files import find_flow, flow_around, is_flow, open_flow
@@ -157,7 +158,7 @@ class Predictor:
         self.clamped = 0  # videos or windows so far that were shorter than a clip of the network
         self.classes: tuple[str, ...] | None = getattr(model, "classes", None)
         self.variant = str(getattr(model, "variant", type(model).__name__))
-        self.task = Classification(task_of(model), num_classes_of(model), chunk=batch)
+        self.task = classification(task_of(model), num_classes_of(model), chunk=batch)
 
     def __call__(self, source: Source | Sequence[Source]) -> list[Result]:
         """Results of all videos a source means, see ``each``."""
@@ -297,10 +298,14 @@ class Predictor:
 
     def ranked(self, scores: Tensor, start_s: float, end_s: float) -> list[Prediction]:
         """The ``top`` classes of one row of scores (K,), highest first."""
-        values, order = scores.float().topk(min(self.top, len(scores)))
         return [
-            Prediction(self.label(k), round(value, 6), round(start_s, 3), round(end_s, 3))
-            for value, k in zip(values.tolist(), order.tolist(), strict=True)
+            Prediction(
+                " ".join(map(self.label, numbers)),
+                round(value, 6),
+                round(start_s, 3),
+                round(end_s, 3),
+            )
+            for value, numbers in self.task.top(scores, self.top)
         ]
 
     def label(self, number: int) -> str:

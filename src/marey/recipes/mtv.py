@@ -2,6 +2,7 @@
 
     .k400, .k600, .k700   30 epochs from image transformers, one a view, spread over tubelets
     .ssv2                 60 epochs from the Kinetics-400 network
+    .epic, .epic_k700     80 epochs of EPIC-Kitchens-100, verbs and nouns, from Kinetics networks
 
 The image start is made by ``marey.zoo.inflate_views`` and saved under the name in ``weights``.
 Tests average the logits of views in the authors' code; ours average probabilities.
@@ -13,7 +14,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice
+from marey.choices import (
+    AugmentChoice,
+    Claim,
+    DataChoice,
+    OptimChoice,
+    RunChoice,
+    ScheduleChoice,
+)
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
 
@@ -41,11 +49,33 @@ SSV2 = replace(
     task=replace(KINETICS.task, smoothing=0.2),
     run=RunChoice(batch=256),
 )
+EPIC = replace(
+    SSV2,
+    clip={"frames": 64, "stride": 1},
+    data=DataChoice(where={"label": "verb+noun"}),
+    augment=AugmentChoice(crop="jitter", flip=0.0, rand_layers=3, rand_magnitude=10),
+    optim=replace(KINETICS.optim, lr=0.2, reference_batch=128),
+    schedule=replace(KINETICS.schedule, epochs=80.0),
+    run=RunChoice(batch=128),
+    views=(4, 1),
+)
 B, L = "mtv_b2_s4_ti8", "mtv_l2_b4_s8_ti16"
 
 
 def _top1(dataset: str, value: float | None) -> tuple[Claim, ...]:
     return accuracy(value, None, README, dataset=dataset, protocol=VIEWS)[:1]
+
+
+def _actions(value: float) -> tuple[Claim, ...]:
+    """Top-1 of verb and noun at once on EPIC-Kitchens-100."""
+    claim = Claim(
+        dataset="EPIC-Kitchens-100",
+        metric="action_top1",
+        value=value,
+        protocol="4x1 views, 224 crop",
+        source=README,
+    )
+    return (claim,)
 
 
 _ALL = (
@@ -67,5 +97,7 @@ _ALL = (
     named(KINETICS, f"{L}.k600", ORIGIN, *_top1("K600", 84.4), weights=f"{L}.in21k.safetensors"),
     named(KINETICS, f"{L}.k700", ORIGIN, *_top1("K700", 75.2), weights=f"{L}.in21k.safetensors"),
     named(SSV2, f"{B}.ssv2", ORIGIN, *_top1("SSv2", None), weights=f"{B}.k400.safetensors"),
+    named(EPIC, f"{B}.epic", ORIGIN, *_actions(46.7), weights=f"{B}.k400.safetensors"),
+    named(EPIC, f"{B}.epic_k700", ORIGIN, *_actions(48.0), weights=f"{B}.k700.safetensors"),
 )
 RECIPES = {recipe.name: recipe for recipe in _ALL}

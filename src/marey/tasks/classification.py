@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from marey.choices import TaskChoice
 from marey.metrics import classification as measure
+from marey.tasks.task import Metric
 from marey.types import Batch
 
 
@@ -74,12 +75,13 @@ class Classification:
                 f"the network answers {tuple(logits.shape)} to labels {tuple(target.shape)}; "
                 f"build it with num_classes={target.shape[1]}"
             )
+        return {"correct": self._right(logits, target), "count": torch.tensor(len(target))}
+
+    def _right(self, logits: Tensor, target: Tensor) -> Tensor:
         first = logits.detach().argmax(1)
         if self.multi:
-            correct = target.gather(1, first[:, None]).gt(0.5).sum()
-        else:
-            correct = first.eq(target.argmax(1)).sum()
-        return {"correct": correct, "count": torch.tensor(len(target))}
+            return target.gather(1, first[:, None]).gt(0.5).sum()
+        return first.eq(target.argmax(1)).sum()
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothing = self.choice.smoothing
@@ -107,7 +109,12 @@ class Classification:
         """Softmax or sigmoid over the last axis, in float32."""
         return logits.float().sigmoid() if self.multi else logits.float().softmax(-1)
 
-    def metric(self) -> ClassificationMetric:
+    def top(self, scores: Tensor, count: int) -> list[tuple[float, tuple[int, ...]]]:
+        """The highest of one row of scores (K,), and the class number of each."""
+        values, order = scores.float().topk(min(count, len(scores)))
+        return [(v, (k,)) for v, k in zip(values.tolist(), order.tolist(), strict=True)]
+
+    def metric(self) -> Metric:
         """An empty accumulator."""
         return ClassificationMetric(multi=self.multi)
 

@@ -193,6 +193,62 @@ def test_epic_and_ego4d(tmp_path: Path, video: Make) -> None:
     assert moments.split("train").intervals(0) == [(0.5, 1.5, 0)]
 
 
+LINES = (
+    "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
+    "0,P01_02,00:00:00.10,00:00:00.90,1,0\n1,P01_01,00:00:01.50,00:00:01.90,0,2\n"
+    "2,P01_01,00:00:00.25,00:00:01.25,1,1\n"
+)
+
+
+def test_epic_has_a_row_an_action_with_verb_and_noun(tmp_path: Path, video: Make) -> None:
+    for name in ("P01_01", "P01_02"):
+        video(f"P01/{name}.mp4")
+    (tmp_path / "EPIC_100_train.csv").write_text(LINES)
+    (tmp_path / "EPIC_100_verb_classes.csv").write_text("id,key\n0,take\n1,drink\n")
+    (tmp_path / "EPIC_100_noun_classes.csv").write_text("id,key\n0,tap\n1,drink\n2,plate\n")
+    pair = {"label": "verb+noun"}
+    data = open_data(tmp_path, where=pair)
+    assert data.classes == ("take", "drink", "tap", "noun drink", "plate")
+    assert data.label_sets == (("verb", 2), ("noun", 3))
+    rows = [(Path(i.video).stem, i.start_s, i.end_s, i.target) for i in data.split("train")]
+    assert rows == [
+        ("P01_01", 0.25, 1.25, (1, 3)),
+        ("P01_01", 1.5, 1.9, (0, 4)),
+        ("P01_02", 0.1, 0.9, (1, 2)),
+    ]
+    early = open_data(tmp_path, where={**pair, "ahead_s": "1", "observed_s": "0.4"})
+    spans = [(i.start_s, i.end_s) for i in early.split("train")]
+    assert spans == [(0.0, 0.0), (pytest.approx(0.1), 0.5), (0.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ({"label": "verbs"}, "label is 'verbs'; choose one of verb, noun, action, verb.noun"),
+        ({"label": "verb+noun", "ahead_s": "soon"}, "ahead_s is 'soon'; give seconds"),
+        ({"label": "verb+noun", "observed_s": "2"}, "give ahead_s"),
+        ({"ahead_s": "1"}, "are for label=verb.noun"),
+        ({"fold": "1"}, "it knows 'label', 'ahead_s', 'observed_s'"),
+    ],
+)
+def test_what_epic_is_not_asked_for(
+    tmp_path: Path, video: Make, where: dict[str, str], told: str
+) -> None:
+    for name in ("P01_01", "P01_02"):
+        video(f"{name}.mp4")
+    (tmp_path / "EPIC_100_train.csv").write_text(LINES)
+    with pytest.raises(ValueError, match=told):
+        open_data(tmp_path, where=where)
+
+
+def test_an_epic_label_outside_its_list_is_named(tmp_path: Path, video: Make) -> None:
+    video("P01_01.mp4")
+    (tmp_path / "EPIC_100_train.csv").write_text(LINES)
+    (tmp_path / "EPIC_100_noun_classes.csv").write_text("id,key\n0,tap\n1,sponge\n")
+    with pytest.raises(ValueError, match="noun 2 is used but not in"):
+        open_data(tmp_path, where={"label": "verb+noun"})
+
+
 def test_check_names_segments_that_cannot_be_meant(tmp_path: Path, video: Make) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         video(name)

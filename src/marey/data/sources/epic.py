@@ -4,8 +4,11 @@
                                                    verb_class,noun_class,...
     moments_train.json, moments_val.json           videos > clips > annotations > labels
 
-EPIC: ``where={"label": "noun"}`` takes nouns, "action" pairs of verb and noun that occur (their
-number in the original counting is verb * 300 + noun); verbs otherwise. Ego4D: a row is a clip, its
+EPIC, a row a video with its segments: ``where={"label": "noun"}`` takes nouns, "action" pairs of
+verb and noun that occur (their number in the original counting is verb * 300 + noun); verbs
+otherwise. EPIC, a row a segment in order of time: "verb+noun", whose classes are the verbs and then
+the nouns, one of each a row. To anticipate, ``ahead_s`` seconds before an action starts, a row is
+the ``observed_s`` seconds (4) that end there instead. Ego4D: a row is a clip, its
 times count from the clip's start; labels not marked ``primary`` are left out, and clips with none.
 """
 
@@ -19,11 +22,12 @@ from typing import Any
 
 from marey.data.sources.labels import refuse_where
 from marey.data.sources.segments import Segment, segment_set, with_files
-from marey.data.table import DataSet
+from marey.data.table import DataSet, ItemTable, build_table
 
 EPIC_LISTS = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
 EGO4D_LISTS = {"train": "moments_train.json", "val": "moments_val.json"}
-KINDS = ("verb", "noun", "action")
+Row = tuple[str, float, float, int, int]  # video, start and end in seconds, verb, noun
+KINDS = ("verb", "noun", "action", "verb+noun")
 
 
 def _under(path: Path, lists: Mapping[str, str]) -> dict[str, Path]:
@@ -54,38 +58,138 @@ def open_epic(path: Path, *, where: Mapping[str, str] | None = None) -> DataSet:
 
     Raises ValueError for missing columns, times that are none, and where no video has a file.
     """
-    refuse_where(where, "epic", "label")
-    kind = (where or {}).get("label", "verb")
+    refuse_where(where, "epic", "label", "ahead_s", "observed_s")
+    chosen = {"label": "verb", **(where or {})}
+    kind = chosen["label"]
     if kind not in KINDS:
         raise ValueError(f"label is {kind!r}; choose one of {', '.join(KINDS)}")
     lists = _under(path, EPIC_LISTS)
     if not lists:
         raise ValueError(f"{path} has no {EPIC_LISTS['train']}; put the lists there")
-    names = {k: _class_names(path, k) for k in ("verb", "noun")}
+    rows = {split: _rows(file) for split, file in lists.items()}
+    names = {k: _names(path, k, rows) for k in ("verb", "noun")}
+    if "observed_s" in chosen and "ahead_s" not in chosen:
+        raise ValueError(
+            "observed_s is of anticipation: give ahead_s, the seconds before an action"
+        )
+    if kind == "verb+noun":
+        return _pairs(rows, names, path, chosen)
+    if len(chosen) > 1:
+        raise ValueError(
+            "ahead_s and observed_s are for label=verb+noun, which has a row an action"
+        )
     splits: dict[str, dict[str, list[Segment]]] = {}
-    numbers: dict[str, int] = {}
-    for split, file in lists.items():
+    numbers = {name: n for n, name in names.get(kind, {}).items()}
+    for split, found in rows.items():
         videos = splits.setdefault(split, {})
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            for line, row in enumerate(csv.DictReader(text), 2):
-                try:
-                    start, end = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
-                    verb, noun = int(row["verb_class"]), int(row["noun_class"])
-                    rows = videos.setdefault(row["video_id"], [])
-                except (KeyError, TypeError, ValueError) as error:
-                    raise ValueError(f"{file} line {line} cannot be read ({error!r})") from None
-                label = {
-                    "verb": names["verb"].get(verb, str(verb)),
-                    "noun": names["noun"].get(noun, str(noun)),
-                }
-                label["action"] = f"{label['verb']} {label['noun']}"
-                numbers[label[kind]] = {"verb": verb, "noun": noun}.get(kind, verb * 300 + noun)
-                rows.append((start, end, label[kind]))
-    if kind != "action":  # outputs keep their official numbers, used or not
-        listed = names[kind] or {n: str(n) for n in range(max(numbers.values()) + 1)}
-        numbers = {name: number for number, name in listed.items()}
+        for video, start, end, verb, noun in found:
+            label = {"verb": names["verb"][verb], "noun": names["noun"][noun]}
+            label["action"] = f"{label['verb']} {label['noun']}"
+            numbers.setdefault(label[kind], verb * 300 + noun)
+            videos.setdefault(video, []).append((start, end, label[kind]))
     classes = tuple(sorted(numbers, key=lambda name: numbers[name]))
     return _located(splits, classes, path, "epic")
+
+
+def _rows(file: Path) -> list[Row]:
+    """The lines of a list. Raises ValueError naming the line that cannot be read."""
+    found: list[Row] = []
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        for line, row in enumerate(csv.DictReader(text), 2):
+            try:
+                start, end = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
+                verb, noun = int(row["verb_class"]), int(row["noun_class"])
+                found.append((row["video_id"], start, end, verb, noun))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{file} line {line} cannot be read ({error!r})") from None
+    return found
+
+
+def _names(path: Path, kind: str, rows: Mapping[str, list[Row]]) -> dict[int, str]:
+    """Number -> name from EPIC_100_KIND_classes.csv, else the number; used or not, so that outputs
+    keep their official places.
+
+    Raises ValueError for a label that the list does not have.
+    """
+    used = {row[3] if kind == "verb" else row[4] for found in rows.values() for row in found}
+    found = _under(path, {kind: f"EPIC_100_{kind}_classes.csv"})
+    if not found:
+        return {n: str(n) for n in range(max(used, default=-1) + 1)}
+    with found[kind].open(encoding="utf-8-sig", newline="") as text:
+        names = {int(row["id"]): row["key"] for row in csv.DictReader(text)}
+    unknown = used - set(names)
+    if unknown:
+        raise ValueError(f"{kind} {min(unknown)} is used but not in {found[kind]}; get both anew")
+    return names
+
+
+def _pairs(
+    rows: Mapping[str, list[Row]],
+    names: Mapping[str, Mapping[int, str]],
+    path: Path,
+    chosen: Mapping[str, str],
+) -> DataSet:
+    """A row an action, in order of video and time, with its verb and its noun."""
+    ahead, observed = _seconds_of(chosen, "ahead_s", 0), _seconds_of(chosen, "observed_s", 4)
+    places, classes = _places(names)
+    splits, notes = {}, []
+    for split, found in rows.items():
+        videos: dict[str, list[Row]] = {}
+        for row in found:
+            videos.setdefault(row[0], []).append(row)
+        files, missing = with_files(videos, path, split)
+        notes += missing
+        kept = [(file, *row[1:]) for file in sorted(files) for row in sorted(files[file])]
+        spans = [(start, end) for _, start, end, *_ in kept]
+        if "ahead_s" in chosen:
+            ends = [max(0.0, start - ahead) for start, _ in spans]
+            spans = [(max(0.0, end - observed), end) for end in ends]
+        table = build_table(
+            [file for file, *_ in kept],
+            [[places["verb"][verb], places["noun"][noun]] for *_, verb, noun in kept],
+            start_s=[start for start, _ in spans],
+            end_s=[end for _, end in spans],
+            multi_label=True,
+        )
+        splits[split] = ItemTable(table, classes, root=path)
+    sizes = tuple((kind, len(listed)) for kind, listed in names.items())
+    return DataSet(
+        splits=splits,
+        classes=classes,
+        multi_label=True,
+        format="epic",
+        address=str(path),
+        notes=tuple(notes),
+        label_sets=sizes,
+    )
+
+
+def _places(
+    names: Mapping[str, Mapping[int, str]],
+) -> tuple[dict[str, dict[int, int]], tuple[str, ...]]:
+    """Where each verb and noun stands among the outputs, and what the outputs are called: a noun
+    that is a verb too, and numbers, by their kind besides."""
+    places: dict[str, dict[int, int]] = {}
+    classes: list[str] = []
+    for kind, listed in names.items():
+        ordered = sorted(listed)
+        places[kind] = {number: len(classes) + i for i, number in enumerate(ordered)}
+        taken = set(classes)
+        for number in ordered:
+            name = listed[number]
+            classes.append(f"{kind} {name}" if name.isdigit() or name in taken else name)
+    return places, tuple(classes)
+
+
+def _seconds_of(chosen: Mapping[str, str], name: str, usual: float) -> float:
+    text = chosen.get(name, str(usual))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise ValueError(f"{name} is {text!r}; give seconds, 1 or 0.5")
+    return value
 
 
 def _class_names(path: Path, kind: str) -> dict[int, str]:

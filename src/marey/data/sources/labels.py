@@ -106,11 +106,12 @@ def number_of(name: str, numbers: Mapping[str, int], source: str) -> int:
     return numbers[name]
 
 
-def refuse_where(where: Mapping[str, str] | None, format_name: str, allowed: str = "") -> None:
+def refuse_where(where: Mapping[str, str] | None, format_name: str, *allowed: str) -> None:
     """Raises ValueError when rows are to be selected in a format that has no such column."""
+    known = ", ".join(repr(name) for name in allowed)
     for name in where or {}:
-        if name != allowed:
-            cure = f"; it knows {allowed!r}" if allowed else "; only CSV lists with a header can"
+        if name not in allowed:
+            cure = f"; it knows {known}" if allowed else "; only CSV lists with a header can"
             raise ValueError(f"where={name!r} does not select rows of format {format_name!r}{cure}")
 
 

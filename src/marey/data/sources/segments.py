@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from marey.data.sources.labels import (
     SPLIT_NAMES,
@@ -27,6 +28,7 @@ from marey.data.table import AMBIGUOUS, DataSet, ItemTable, build_table
 
 HEADER = ("video", "start_s", "end_s", "label")
 SUBSETS = {"training": "train", "validation": "val", "testing": "test", "valid": "val"}
+Row = TypeVar("Row")
 Segment = tuple[float, float, str]  # start and end in seconds, and the class's name
 UNCLEAR = "Ambiguous"  # the name of what is no class, in THUMOS14 and files made from it
 _NAMED = 3  # missing files told by name
@@ -79,8 +81,8 @@ def segment_set(
 
 
 def with_files(
-    videos: Mapping[str, Sequence[Segment]], root: Path, split: str
-) -> tuple[dict[str, Sequence[Segment]], list[str]]:
+    videos: Mapping[str, Sequence[Row]], root: Path, split: str
+) -> tuple[dict[str, Sequence[Row]], list[str]]:
     """Names of videos replaced by the files below ``root``, and a note on those without one.
 
     A name may be a path, or a stem with or without ``v_`` before it. Raises ValueError when no
