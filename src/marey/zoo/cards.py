@@ -118,6 +118,7 @@ TAGS: dict[str, Tag] = {
     "ig65m": Tag(359),
     "in1k": Tag(1000),
     "thumos14": Tag(20, "thumos14"),
+    "epic": Tag(397),  # 97 verbs, then 300 nouns
     "in21k": Tag(19168),
     "howto100m": Tag(512),  # an embedding, no classes
 }
