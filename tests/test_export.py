@@ -116,3 +116,66 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"onnx and onnxscript; pip install 'marey\[export\]'"):
         export(model, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+
+
+MEMORY = {
+    "depths": (1, 1),
+    "strides": (1, 2),
+    "width": 16,
+    "kv_stride": 4,
+    "frames": 4,
+    "num_classes": 4,
+    "crop": 32,
+    "dropout": 0.0,
+    "memory": ((1, 3), ()),
+}
+
+
+def remembering() -> nn.Module:
+    torch.manual_seed(0)
+    model = marey.build("memvit_16x4", **MEMORY).eval()
+    for name, value in model.named_parameters():
+        if "rel_pos" in name or value.dim() > 1:
+            nn.init.normal_(value, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize("ending", [".pt2", pytest.param(".onnx", marks=has_onnx)])
+def test_a_memory_goes_in_and_comes_out(ending: str, tmp_path: Path) -> None:
+    model = remembering()
+    path = tmp_path / f"net{ending}"
+    told = export(model, path)
+    assert told.difference == pytest.approx(0, abs=2e-5)
+    generator = torch.Generator().manual_seed(2)
+    stream = [torch.randn(3, *told.input, generator=generator) for _ in range(5)]
+    if ending == ".pt2":
+        extra = {"marey.json": ""}
+        program = torch.export.load(path, extra_files=extra).module()
+        facts = json.loads(extra["marey.json"])
+    else:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        facts = session.get_modelmeta().custom_metadata_map
+        names = [one.name for one in session.get_inputs()]
+    shapes = json.loads(facts["state"])
+    state = [
+        torch.zeros([3 if n == "batch" else n for n in one["shape"]], dtype=TYPES[one["type"]])
+        for one in shapes.values()
+    ]
+    memory = model.init_state()
+    for clip in stream:
+        with torch.no_grad():
+            wanted, memory = model(clip, memory)
+            if ending == ".pt2":
+                found, *state = program(clip, *state)
+            else:
+                values = dict(zip(["clip", *shapes], [clip, *state], strict=True))
+                given = {name: values[name].numpy() for name in names}
+                found, *state = (torch.as_tensor(v) for v in session.run(None, given))
+        torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)
+    assert int(state[-2][0]) == 3
+    torch.testing.assert_close(state[0], memory.layers[0].old_key, atol=2e-5, rtol=0)
+
+
+TYPES = {"torch.float32": torch.float32, "torch.int64": torch.int64}

@@ -99,13 +99,22 @@ class SegmentChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamChoice:
+    """How long videos are read as clips in order of time, for networks with a memory."""
+
+    step_s: float = 0.0  # seconds from clip to clip; 0: one clip after another
+    share_crop: bool = True  # one crop, mirror and colouring for all clips of a video, an epoch
+    perturb: bool = False  # in training frames move by up to half the gap between them
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskChoice:
     """What a batch means. ``combine``: how the scores of a video's views become one.
 
     ``logits`` averages before the softmax, as TSN, TSM and TEA do, the others after it.
     """
 
-    kind: Literal["classification", "mutual", "temporal_detection"] = "classification"
+    kind: Literal["classification", "mutual", "temporal_detection", "long_video"] = "classification"
     labels: Literal["single", "multi"] = "single"
     smoothing: float = 0.0
     combine: Literal["mean", "max", "logits"] = "mean"
@@ -113,6 +122,7 @@ class TaskChoice:
     label_sets: tuple[tuple[str, int], ...] = ()
     windows: WindowChoice = WindowChoice()
     segments: SegmentChoice = SegmentChoice()
+    streams: StreamChoice = StreamChoice()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,7 @@ class Recipe:
     def build_task(self, model: Any) -> Task:
         """What a batch means for this model."""
         from marey.tasks.label_sets import classification
+        from marey.tasks.long_video import LongVideo
         from marey.tasks.mutual import Mutual, check_run
         from marey.tasks.temporal_detection import TemporalDetection
 
@@ -173,6 +174,9 @@ class Recipe:
         if kind == "mutual":
             check_run(self.run, self.schedule)
             return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
+        if kind == "long_video":
+            pieces = self.run.accumulate
+            return LongVideo(self.task_of_data(), num_classes, model, pieces=pieces)
         answers = getattr(model, "num_answers", 1)
         return classification(self.task_of_data(), num_classes, answers=answers)
 
@@ -219,6 +223,7 @@ class Recipe:
         from marey.data.dataset import ClipDataset
         from marey.data.loader import build_loader
         from marey.data.mixing import Mix
+        from marey.data.sequences import SequenceDataset, build_streams
         from marey.data.windows import WindowDataset
 
         training = role == "train"
@@ -230,6 +235,13 @@ class Recipe:
             "num_classes": len(model.classes),
         }
         dataset: Any
+        seed, workers = self.run.seed, self.num_workers(place[1])
+        if self.kind_of(model) == "long_video":
+            if self.schedule.multigrid != "none":
+                raise ValueError("clips in order have one shape: leave schedule.multigrid at none")
+            dataset = SequenceDataset(items, model.spec, streams=self.task.streams, **shared)
+            where = {"rank": place[0], "world": place[1], "workers": workers}
+            return build_streams(dataset, batch=batch, seed=seed, **where)
         if self.kind_of(model) == "temporal_detection":
             dataset = WindowDataset(items, model.spec, windows=self.task.windows, **shared)
         else:
@@ -239,10 +251,10 @@ class Recipe:
             dataset,
             batch=batch,
             training=training,
-            seed=self.run.seed,
+            seed=seed,
             rank=place[0],
             world=place[1],
-            workers=self.num_workers(place[1]),
+            workers=workers,
             mix=Mix(self.augment) if mixes else None,
             shape_of=self._shapes(model) if training else None,
         )

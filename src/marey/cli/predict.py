@@ -57,8 +57,8 @@ class Predict(NetFields):
     """folder for videos with the labels drawn in; when: for .json, .csv, .vtt and a page"""
     stream: bool = False
     """play SOURCE as if it were live"""
-    every: float = 1.0
-    """seconds between predictions on a webcam or stream"""
+    every: float = 0.0
+    """seconds between predictions with --stream; 0: 1, or as a network with memory was trained"""
     seconds: float = 0.0
     """stop a webcam or stream after so many seconds; 0: until interrupted"""
     flow: str = ""
@@ -86,6 +86,7 @@ class Predict(NetFields):
         if self.top < 1:
             raise UsageError(f"--top {self.top} prints nothing: give 1 or more")
         from marey.predictor import Predictor, is_endless
+        from marey.tasks.long_video import remembers
 
         wanted = views(self.views)
         model = model_for(self.model, self.weights, self.random_weights, self.net)
@@ -111,6 +112,8 @@ class Predict(NetFields):
             window_s=self.window or None,
             step_s=self.step or None,
         )
+        if remembers(model):
+            echo(f"{model.variant} is asked about views alone; --stream lets it remember")
         code = self._tell(ready.each(self.sources))
         if ready.clamped and self.policy == "clamp":
             echo(f"{ready.clamped} videos or windows shorter than the clip repeat frames")
@@ -193,7 +196,7 @@ class Predict(NetFields):
         live = Stream(
             model,
             source,
-            every_s=self.every,
+            every_s=self.every or None,
             top=self.top,
             device=self.device,
             max_seconds=self.seconds or None,

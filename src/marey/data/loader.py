@@ -19,7 +19,7 @@ import signal
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -107,11 +107,35 @@ class Order:
         return cuts or [(0, max(1, self.rows // self.world))]
 
 
+class Plan(Protocol):
+    """What a loader asks of an order of rows."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world(self) -> int: ...
+    @property
+    def training(self) -> bool: ...
+    def steps(self, epoch: int) -> int: ...
+    def requests(self, epoch: int, start_step: int = 0) -> Iterator[Request]: ...
+
+
+class Samples(Protocol):
+    """What a loader asks of a data set."""
+
+    def __len__(self) -> int: ...
+    def sample(
+        self, index: int, epoch: int, draw: int = 0, shape: ClipShape | None = None
+    ) -> Sample: ...
+
+
 class ClipLoader:
     """``loader.epoch(epoch, start_step)`` yields batches; made by ``build_loader``."""
 
     def __init__(
-        self, dataset: ClipDataset, order: Order, *, mix: MixRule | None = None, workers: int = 0
+        self, dataset: Samples, order: Plan, *, mix: MixRule | None = None, workers: int = 0
     ) -> None:
         self.dataset, self.order, self.workers = dataset, order, workers
         options: dict[str, Any] = {}
@@ -245,7 +269,7 @@ class _Requests(Sampler[Request]):
 class _Batches(Dataset[Batch | Refusal]):
     """Requests to batches; the whole batch in one worker."""
 
-    def __init__(self, dataset: ClipDataset, mix: MixRule | None, seed: int, rank: int) -> None:
+    def __init__(self, dataset: Samples, mix: MixRule | None, seed: int, rank: int) -> None:
         self.dataset, self.mix, self.seed, self.rank = dataset, mix, seed, rank
 
     def __getitem__(self, request: Request) -> Batch | Refusal:

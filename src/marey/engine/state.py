@@ -156,6 +156,7 @@ class RunState:
             "failures": [(f.source, f.reason) for f in self.failures.failures],
             "clamped": self.clamped,
             "clips": self.clips,
+            "task": self.task.own_state() if hasattr(self.task, "own_state") else None,
         }
         names = ("epoch", "done", "step", "best", "finished", "metrics")
         model, optimizer = self._states()
@@ -191,6 +192,8 @@ class RunState:
         self.meter = Meter(*own["meter"]) if same else Meter()
         if same:
             restore_random(own["random"])
+            if own.get("task") is not None:
+                self.task.load_own_state(own["task"])  # type: ignore[attr-defined]
         return same
 
     def _states(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -105,6 +105,52 @@ class Memory(NamedTuple):
         """The memory of these rows of the batch, (n,) int64, in this order."""
         return self.changed(lambda value: value.index_select(0, index.to(value.device)))
 
+    def beside(self, other: Memory) -> Memory:
+        """The rows of both, these first.
+
+        Raises ValueError for the memory of another network.
+        """
+        if self.held is None or other.held is None:
+            return other if self.held is None else self
+        pairs = zip(self.tensors(), other.tensors(), strict=False)
+        if len(self.tensors()) != len(other.tensors()) or any(
+            a.shape[1:] != b.shape[1:] for a, b in pairs
+        ):
+            raise ValueError("these memories are of different networks or sizes of clip")
+        rest = iter(other.tensors())
+        both = self.changed(lambda value: torch.cat([value, next(rest)]))
+        assert self.clips is not None
+        assert other.clips is not None
+        return both._replace(clips=torch.maximum(self.clips, other.clips))
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors that have rows of the batch, in the order of ``changed``."""
+        found: list[Tensor] = []
+        self.changed(lambda value: found.append(value) or value)
+        return found
+
+    @property
+    def bytes(self) -> int:
+        """What the tensors hold."""
+        return sum(value.numel() * value.element_size() for value in self.tensors())
+
+    def to(self, device: torch.device | str) -> Memory:
+        """The same on a device."""
+        moved = self.changed(lambda value: value.to(device))
+        return moved if self.clips is None else moved._replace(clips=self.clips.to(device))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists and tensors, as a checkpoint keeps them."""
+        layers, boxes = ([list(part) for part in parts] for parts in (self.layers, self.boxes))
+        return {"layers": layers, "boxes": boxes, "held": self.held, "clips": self.clips}
+
+    @classmethod
+    def of_plain(cls, told: dict[str, Any]) -> Memory:
+        """Read back what ``to_plain`` gave."""
+        layers = tuple(LayerMemory(*parts) for parts in told["layers"])
+        boxes = tuple(BoxMemory(*parts) for parts in told["boxes"])
+        return cls(layers, boxes, told["held"], told["clips"])
+
     def tokens(self, row: int = 0) -> list[int]:
         """Tokens held of each clip in the first layer that remembers, oldest first."""
         if self.held is None or not self.layers:

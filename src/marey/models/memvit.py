@@ -191,11 +191,26 @@ class MeMViT(MViT):
                 BoxBlock(config, width) for _ in range(config.box_blocks)
             )
             start_transformer(self.box_blocks)
+        for weight in self.unreached():
+            weight.requires_grad_(False)
 
     def block(self, index: int, plan: BlockPlan) -> Block:
         """A block whose attention remembers."""
         memory = plan_memory(self.config, index, plan)
         return Block(plan, MemoryAttention(plan.attention, memory))
+
+    def unreached(self) -> list[nn.Parameter]:
+        """Weights that take no part, or whose work is only looked at when it is past: no gradient
+        ever comes to them, which several processes would wait for."""
+        found: list[nn.Parameter] = []
+        for layer, block in enumerate(self.blocks):
+            ages = self.config.ages_of(layer)
+            taught = bool(ages) and ages[0] == self.config.uncompressed
+            for name, weight in block.attn.named_parameters():
+                idle = "compress" in name and not taught
+                if idle or (".rel_pos_mem" in f".{name}" and not ages):
+                    found.append(weight)
+        return found
 
     def init_state(self) -> Memory:
         """The memory before the first clip, of any number of videos.

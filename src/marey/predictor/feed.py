@@ -171,6 +171,10 @@ class Feed:
         self._stop.set()
         self._fresh.set()
 
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._stop.is_set()
+
     def __iter__(self) -> Iterator[FeedClip]:
         """Raises VideoError when the source cannot be opened or breaks off."""
         reader = threading.Thread(target=self._read, name="marey-feed", daemon=True)

@@ -15,6 +15,7 @@ from marey.recipes import (
     basictad,
     bqn,
     defaults,
+    memvit,
     mtv,
     mutualnet,
     mvit,
@@ -49,6 +50,7 @@ FAMILIES = (
     two_stream,
     basictad,
     mvit,
+    memvit,
 )
 FILES = (".json", ".yaml", ".yml")
 

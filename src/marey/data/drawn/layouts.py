@@ -157,9 +157,9 @@ LAYOUTS: Mapping[str, Layout] = {
         lambda s, n, c, k: f"hmdb51_org/{_under(c)}/{n}_{s}_{_under(c)}_f_cm_np1_fr_med_0.avi",
         _hmdb51,
     ),
-    "ava": Layout(lambda s, n, c, k: f"videos/{n}_{s}.mp4", official.ava, ("people",)),
+    "ava": Layout(lambda s, n, c, k: f"videos/{n}_{s}.mp4", official.ava, ("people", "events")),
     "activitynet": Layout(
-        lambda s, n, c, k: f"videos/v_{n}_{s}.mp4", official.activitynet, ("spans",)
+        lambda s, n, c, k: f"videos/v_{n}_{s}.mp4", official.activitynet, ("spans", "events")
     ),
     "flow": Layout(lambda s, n, c, k: f"clips/{s}/{n}.mp4", label_list, ("flow",)),
     "coco": Layout(lambda s, n, c, k: f"images/{s}/{n}.png", official.coco, ("images",)),
@@ -170,6 +170,7 @@ OWN = {
     "labels": "csv",
     "people": "ava",
     "spans": "activitynet",
+    "events": "activitynet",
     "flow": "flow",
     "images": "coco",
     "none": "lists",

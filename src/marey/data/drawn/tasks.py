@@ -14,7 +14,7 @@ from marey.data.drawn.film import Film, Options, frame_times, scene_key
 from marey.data.drawn.pools import stream
 from marey.data.drawn.stage import Setting, Stage
 
-Kind = Literal["labels", "people", "spans", "flow", "images", "none"]
+Kind = Literal["labels", "people", "spans", "events", "flow", "images", "none"]
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,9 @@ TASKS: Mapping[str, TaskInfo] = {
         2100,
         (16, 6, 6),
         _recall,
-        kind="people",
-        summary="what was taken long ago decides what is used now (AVA)",
+        kind="events",
+        gop=50,
+        summary="what was taken long ago decides what is used now",
     ),
     "flow": TaskInfo(
         textures.CLASSES,

@@ -1,0 +1,95 @@
+"""MeMViT: what its Kinetics starts were made from, long videos of one's own, and a smoke run.
+
+    .k400, .k600, .k700   networks without memory; no accuracy was published, the settings are
+                          MViTv2's
+    long_videos           one's own videos with segments, from a Kinetics start, with memory
+    memvit.smoke          a prop is taken, and later used out of sight
+
+The published AVA rows answer for boxes; EPIC-Kitchens-100 recipes were not released.
+Source: C.-Y. Wu et al., "MeMViT: Memory-Augmented Multiscale Vision Transformer for Efficient
+Long-Term Video Recognition", CVPR 2022; facebookresearch/MeMViT, configs/AVA (the optimiser and
+the schedule of ``long_videos``).
+Differs: the newest clip looked at is the one just compressed, so that the compression learns; the
+published settings leave it as it started.
+"""
+
+from __future__ import annotations
+
+from marey.choices import (
+    AugmentChoice,
+    OptimChoice,
+    RunChoice,
+    ScheduleChoice,
+    StreamChoice,
+    TaskChoice,
+)
+from marey.recipe import Origin, Recipe
+from marey.recipes.kinetics import accuracy, named
+from marey.recipes.mvit import KINETICS
+from marey.recipes.smoke import smoke
+
+PAPER = Origin(paper="MeMViT, CVPR 2022", table="Section 5, pre-training")
+README = "facebookresearch/MeMViT README.md names the weights and no accuracy"
+
+
+def _start(name: str, dataset: str) -> Recipe:
+    """A network to start from, without memory."""
+    empty = accuracy(None, None, README, dataset=dataset, protocol="5x1 views, 224 crop")
+    return named(KINETICS, name, PAPER, *empty)
+
+
+LONG = Recipe(
+    name="long_videos",
+    model="memvit_16x4",
+    weights="memvit_16x4.k400.safetensors",
+    net={"memory": [[2, 4], []], "uncompressed": 2, "drop_path": 0.4},
+    augment=AugmentChoice(flip=0.5),
+    task=TaskChoice(kind="long_video", streams=StreamChoice(step_s=1.0, perturb=True)),
+    optim=OptimChoice(kind="sgd", lr=0.075, reference_batch=16, weight_decay=1e-8),
+    schedule=ScheduleChoice(
+        epochs=30.0,
+        warmup_epochs=5.0,
+        warmup_start=1e-6,
+        end=1e-6,
+        cosine_after_warmup=True,
+    ),
+    run=RunChoice(batch=16, evaluate_epochs=5),
+    views=(1, 1),
+)
+
+DRAWN = "drawn:recall?train=96&val=16&test=24&difficulty=0&size=96x72&fps=4&distance_s=2-12"
+SMOKE = smoke(
+    "memvit.smoke",
+    "memvit_16x4",
+    DRAWN,
+    reached=None,
+    net={
+        "width": 32,
+        "depths": [1, 1, 1],
+        "strides": [1, 2, 2],
+        "kv_stride": 4,
+        "dropout": 0.0,
+        "drop_path": 0.0,
+        "pool": None,
+        "memory": [[1, 2, 3, 4, 5, 6, 7, 8]],
+        "compress_kernel": [1, 3, 3],
+        "compress_stride": [1, 2, 2],
+    },
+    clip={"frames": 2, "stride": 4, "rate": 4.0},
+    augment=AugmentChoice(flip=0.5),
+    task=TaskChoice(kind="long_video"),
+    optim=OptimChoice(kind="adamw", lr=2e-3, weight_decay=0.05, clip_norm=1.0),
+    schedule=ScheduleChoice(epochs=20.0, warmup_epochs=1.0, warmup_start=1e-4),
+    run=RunChoice(batch=16, evaluate_epochs=20),
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        _start("memvit_16x4.k400", "K400"),
+        _start("memvit_32x3.k600", "K600"),
+        _start("memvit_32x3.k700", "K700"),
+        LONG,
+        SMOKE,
+    )
+}
