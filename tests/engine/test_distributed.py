@@ -53,6 +53,15 @@ def test_sharded_parameters_train_and_resume(found: dict[str, Any]) -> None:
     assert found["parallel"]["from ddp"] < 1e-6
 
 
+def test_each_process_remembers_its_own_videos(found: dict[str, Any]) -> None:
+    told = found["long_video"]
+    assert told["steps"] == 15
+    assert told["resumed"] is True
+    assert told["apart"] < 1e-5
+    assert [len(rows) for rows in told["last"]] == [1, 1]
+    assert told["last"][0] != told["last"][1]
+
+
 def test_a_sharded_transformer_learns_as_one_process_does(found: dict[str, Any]) -> None:
     assert found["transformer"]["apart"] < 1e-5
     assert found["transformer"]["moved"] > 0.9

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,15 @@ from marey import zoo
 from marey.choices import TaskChoice
 from marey.engine import distributed
 from marey.engine.calibrate import NormGroups, fit_norms, precise_statistics, prepare_norms
+from marey.engine.checkpoint import read_checkpoint
 from marey.engine.evaluate import evaluate
 from marey.engine.log import silent
+from marey.engine.optim import set_lr
+from marey.engine.schedule import lr_at
+from marey.engine.state import RunState
 from marey.engine.stop import Stopped
 from marey.engine.train import train
+from marey.recipe import Recipe
 from marey.tasks.classification import Classification
 from marey.types import Batch
 
@@ -123,9 +130,6 @@ def parallel(out: Path) -> Any:
     train(tiny_run.TinyRecipe(**fields), out / "ddp", progress=silent)
     fields["run__parallel"] = "fsdp"
     train(tiny_run.TinyRecipe(**fields), out / "whole", progress=silent)
-    import os
-    import signal
-
     tiny_run.interrupt_before(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         train(tiny_run.TinyRecipe(**fields), out / "stopped", progress=silent)
@@ -168,6 +172,53 @@ def transformer(ranks: distributed.Ranks) -> Any:
     return {"apart": max(gaps), "moved": sum(moved) / len(moved), "share": share}
 
 
+def long_video(out: Path) -> Any:
+    """A stream of clips each: stopped and resumed with the memories of both, and as one process."""
+    data = "drawn:recall?train=2&val=2&test=0&fps=4&size=48x32&difficulty=0&distance_s=2-6"
+    net = {"depths": [1, 1], "strides": [1, 2], "width": 8, "kv_stride": 4, "memory": [[2], []]}
+    side = {"size": 32, "test_size": 32, "short_side": 32, "jitter": [32, 32]}
+    recipe = Recipe(model="memvit_16x4", net={**net, "dropout": 0.0, "drop_path": 0.0}).changed(
+        clip={"frames": 2, "stride": 4, "rate": 4.0, **side},
+        task={"kind": "long_video", "streams": {"step_s": 4.0}},
+        data={"path": data, "workers": 0},
+        run={"batch": 2},
+        optim={"kind": "sgd", "lr": 0.05},
+        schedule={"epochs": 1.0},
+        augment={"flip": 0.0},
+    )
+    ranks = distributed.start("cpu")
+    if ranks.main:
+        recipe.open_data()  # drawn once
+    distributed.wait(2)
+    train(recipe, out / "whole", progress=silent)
+    tiny_run.interrupt_before(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        train(recipe, out / "stopped", progress=silent)
+        raise AssertionError("was not stopped")
+    except Stopped:
+        tiny_run.loop.backward = tiny_run.backward
+    train(recipe, out / "stopped", progress=silent)
+    distributed.wait(2)
+    alone = distributed.Ranks(0, 1, ranks.device)
+    state = RunState.build(recipe, alone)
+    loader = recipe.build_loader("train", state.model, batch=2, rank=0, world=1)
+    for step, batch in enumerate(loader.epoch(0)):
+        rate = lr_at(recipe.schedule, recipe.optim.lr, step / len(loader))
+        set_lr(state.optimizer, rate)
+        tiny_run.backward(state, batch)
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+    whole, stopped = (load_file(out / n / "weights_last.safetensors") for n in ("whole", "stopped"))
+    saved = read_checkpoint(sorted((out / "whole/checkpoints").glob("step-*.pt"))[-1])
+    mine = dict(state.model.named_parameters())
+    return {
+        "steps": len(loader),
+        "resumed": all(torch.equal(whole[n], stopped[n]) for n in whole),
+        "apart": max(float((whole[n] - mine[n]).abs().max()) for n in mine),
+        "last": [part["task"]["last"] for part in saved["ranks"]],
+    }
+
+
 def main() -> None:
     torch.set_num_threads(1)
     ranks = distributed.start("cpu")
@@ -175,6 +226,7 @@ def main() -> None:
     found = {check.__name__: check(ranks) for check in checks}
     found["real_scores"] = real_scores(ranks, sys.argv[2])
     found["parallel"] = parallel(Path(sys.argv[1]))
+    found["long_video"] = long_video(Path(sys.argv[1]) / "long")
     if ranks.main:
         print("FOUND " + json.dumps(found))
 

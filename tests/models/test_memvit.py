@@ -131,6 +131,7 @@ def test_the_first_clip_is_as_without_memory_and_later_ones_are_not() -> None:
 
 def test_memory_reaches_as_far_as_depth_times_age() -> None:
     network, stream = tiny(memory=((1,),), depths=(1, 1, 1)), clips(6)
+    assert network.config.support == 3
     found = told(network, stream)
     for back, seen in ((3, True), (4, False)):
         other = [c.clone() for c in stream]

@@ -81,6 +81,11 @@ class MeMViTConfig(MViTConfig):
         """The ages of the first layer that remembers; those of the boxes too."""
         return next((ages for ages in self.memory if ages), ())
 
+    @property
+    def support(self) -> int:
+        """How many clips back can matter to an answer: the furthest look of every layer, added."""
+        return sum(max(self.ages_of(layer), default=0) for layer in range(sum(self.depths)))
+
     def ages_of(self, layer: int) -> tuple[int, ...]:
         """Which clips back a layer looks at."""
         return self.memory[layer % len(self.memory)] if self.memory else ()
@@ -156,7 +161,7 @@ class BoxBlock(nn.Module):
     ) -> tuple[Tensor, Tensor, BoxMemory]:
         """Boxes to look at, oldest clip first; which of them are there; the memory after."""
         if held is None:
-            blank = normed.new_zeros(len(normed), self.config.reach, *normed.shape[1:])
+            blank = normed.new_zeros(normed.shape[0], self.config.reach, *normed.shape[1:])
             held = BoxMemory(blank, torch.zeros_like(blank[..., 0], dtype=torch.bool))
         ages = self.config.ages[::-1]
         past = [held.features[:, age - 1].to(normed.dtype) for age in ages]
@@ -249,7 +254,7 @@ class MeMViT(MViT):
         height, width = clip.shape[3:]
         stride = self.config.patch_stride[1] * 8
         inside = box_features(maps, boxes, (height, width), stride=stride)
-        found, slot = pad_boxes(inside, rows, len(clip), self.config.box_slots)
+        found, slot = pad_boxes(inside, rows, clip.shape[0], self.config.box_slots)
         real = torch.ones_like(found[..., 0], dtype=torch.bool)
         if self.config.box_padding == "masked":
             real = torch.zeros_like(real).index_put((rows, slot), real.new_ones(len(rows)))
@@ -280,7 +285,7 @@ class MeMViT(MViT):
             recall = Recall(past, self.seen(state, clip, ages))
             tokens, grid, kept = block(tokens, grid, recall)
             told.append(kept)
-        zeros = torch.zeros(len(clip), dtype=torch.int64, device=clip.device)
+        zeros = torch.zeros(clip.shape[0], dtype=torch.int64, device=clip.device)
         count = zeros if state.held is None else state.held
         clips = zeros[:1].sum() if state.clips is None else state.clips
         reach = self.config.reach
@@ -292,10 +297,10 @@ class MeMViT(MViT):
         if state is None:
             return None
         if state.held is None:
-            return torch.zeros(len(clip), len(ages), dtype=torch.bool, device=clip.device)
+            return torch.zeros(clip.shape[0], len(ages), dtype=torch.bool, device=clip.device)
         filled = state.held
-        if not self.config.masked and len(clip) > 1 and state.clips is not None:
-            filled = state.clips.expand(len(clip))
+        if not self.config.masked and clip.shape[0] > 1 and state.clips is not None:
+            filled = state.clips.expand(clip.shape[0])
         return torch.stack([filled >= age for age in ages], dim=1)
 
     def check_state(self, state: Memory, clip: Tensor) -> None:
@@ -305,8 +310,8 @@ class MeMViT(MViT):
             return
         if state.held.shape[0] != clip.shape[0]:
             raise ValueError(
-                f"the memory is of {state.batch} videos but the batch has {len(clip)} clips; pick "
-                "rows with state.rows(index), or begin with init_state()"
+                f"the memory is of {state.batch} videos but the batch has {clip.shape[0]} clips; "
+                "pick rows with state.rows(index), or begin with init_state()"
             )
         layers = sum(bool(self.config.ages_of(i)) for i in range(len(self.blocks)))
         boxes = self.config.box_blocks if self.config.boxes else 0

@@ -129,4 +129,5 @@ class LongVideo(Classification):
 
 def remembers(network: Any) -> bool:
     """Whether a network carries a memory from clip to clip."""
-    return bool(getattr(network.config, "reach", 0)) and hasattr(network, "init_state")
+    config = getattr(network, "config", None)
+    return bool(getattr(config, "reach", 0)) and hasattr(network, "init_state")
