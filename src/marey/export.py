@@ -234,7 +234,8 @@ def _check(
     clip = call.inputs[0]
     steps = getattr(call.network, "reach", 0) + 1
     for clips in (clip, torch.cat([clip.flip(2), clip[:1]])):
-        ours = theirs = call.batch(len(clips))
+        ours: Any = call.batch(len(clips))
+        theirs: Any = ours
         for step in range(steps):
             turned = clips.roll(step, dims=2)
             (wanted, *ours), (found, *theirs) = call.answer(turned, ours), run(turned, theirs)

@@ -125,9 +125,8 @@ class Memory(NamedTuple):
 
     def tensors(self) -> list[Tensor]:
         """All tensors that have rows of the batch, in the order of ``changed``."""
-        found: list[Tensor] = []
-        self.changed(lambda value: found.append(value) or value)
-        return found
+        parts = [tensor for part in (*self.layers, *self.boxes) for tensor in part]
+        return parts if self.held is None else [*parts, self.held]
 
     @property
     def bytes(self) -> int:

@@ -209,6 +209,7 @@ class MeMViT(MViT):
         ever comes to them, which several processes would wait for."""
         found: list[nn.Parameter] = []
         for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             ages = self.config.ages_of(layer)
             taught = bool(ages) and ages[0] == self.config.uncompressed
             for name, weight in block.attn.named_parameters():
