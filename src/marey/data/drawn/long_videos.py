@@ -13,6 +13,7 @@ UNTRIMMED_CLASSES = ACTIONS
 RECALL_PROPS = ("ball", "cup")
 RECALL_CLASSES = ("wait", "take ball", "take cup", "use ball", "use cup")
 TAKE_S, USE_S = 2.4, 2.4
+LARGE = 2.0  # times the usual prop: what is asked is memory, not sharp eyes
 
 
 def segments(duration_s: float, rng: np.random.RandomState) -> list[tuple[float, float, int]]:
@@ -93,7 +94,8 @@ def recall(setting: Setting, distance_s: tuple[float, float]) -> Film:
         held = high + (pocket - high) * (share**2)[:, None]
         grip = np.clip(np.minimum(share, 1 - share) / 0.15, 0.0, 1.0) * shown
         figures.reach(actor.seen, "l", held, grip, 1.0)
-        bench = props.Bench(held, place.scale, figures.layer(place) + 1, f"prop {number}")
+        scale = LARGE * place.scale
+        bench = props.Bench(held, scale, figures.layer(place) + 1, f"prop {number}")
         for stroke in props.DRAWERS[RECALL_PROPS[kind]](bench, skin_of(setting, f"prop {number}")):
             stroke.shown = shown & (share < 0.92)
             stage.add([stroke])
