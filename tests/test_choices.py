@@ -20,6 +20,7 @@ CHANGED = [
     ),
     choices.SuppressionChoice(kind="soft", decay="linear", spare=(0.3, 0.1)),
     choices.WindowChoice(),
+    choices.StreamChoice(step_s=0.5, share_crop=False, perturb=True),
     choices.SegmentChoice(again=choices.SuppressionChoice(kind="weighted", voting=0.5)),
     choices.TaskChoice(labels="multi", combine="max", smoothing=0.1),
     choices.OptimChoice(kind="adamw", betas=(0.8, 0.9), reference_batch=64),
