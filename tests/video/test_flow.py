@@ -49,6 +49,21 @@ def test_end_point_error_against_the_truth(difficulty: int, most: float) -> None
 
 
 @needs_opencv
+def test_tvl1_is_the_closest_where_the_contrib_package_is() -> None:
+    import cv2
+
+    if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
+        pytest.skip("this OpenCV goes without its contrib package")
+    clip = synthetic.draw("flow", "test", 0, difficulty=1)
+    assert clip.flow is not None
+    errors = {}
+    for method in ("dis", "tvl1"):
+        found = estimator(FlowChoice(method=method))(clip.frames[2], clip.frames[3])
+        errors[method] = np.linalg.norm(found - clip.flow[2], axis=-1)[8:-8, 8:-8].mean()
+    assert errors["tvl1"] < errors["dis"] < 0.5
+
+
+@needs_opencv
 def test_signs_are_right_and_down() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (20, 28, 3), np.uint8)
     first = noise.repeat(8, axis=0).repeat(8, axis=1)
