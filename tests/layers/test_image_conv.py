@@ -1,10 +1,12 @@
 """A norm inside its kernel gives the two layers' numbers, and stays out where it must."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from marey.layers.image_conv import channels_last, conv_norm, folds
+from marey.layers.image_conv import channels_last, conv_norm, dense, fixed
 from marey.layers.resnet2d import R18, Basic2d, Bottleneck2d, ConvNorm2d, Trunk2d
 
 
@@ -27,14 +29,33 @@ def test_numbers_are_those_of_the_two_layers(kernel: int, stride: int, last: boo
     torch.manual_seed(0)
     layer = lively(ConvNorm2d(12, 20, kernel, stride=stride))
     x = torch.randn(3, 12, 17, 14)
+    given = channels_last(x) if last else x
+    assert given.is_contiguous(memory_format=torch.channels_last) == last
     wanted = layer.norm(layer.conv(x)).detach()
-    assert torch.equal(layer(x), wanted)  # gradients may be wanted: the two layers
     with torch.inference_mode():
-        given = channels_last(x) if last else x
-        assert given.is_contiguous(memory_format=torch.channels_last) == last
         found = layer(given)
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
     assert found.shape == wanted.shape
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_those_of_the_two_layers(kernel: int, stride: int, training: bool) -> None:
+    torch.manual_seed(0)
+    layer = lively(ConvNorm2d(12, 20, kernel, stride=stride)).train(training)
+    other = copy.deepcopy(layer)
+    x = torch.randn(3, 12, 17, 14, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    found, wanted = layer(channels_last(x)), other.norm(other.conv(y))
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
+    weights = torch.randn_like(wanted)
+    (found * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, atol=1e-4, rtol=1e-4)
+    for mine, theirs in zip(layer.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(layer.norm.running_var, other.norm.running_var)
 
 
 @pytest.mark.parametrize("block", [Basic2d, Bottleneck2d])
@@ -52,26 +73,24 @@ def test_a_trunk_in_half_precision(block: type) -> None:
     assert (half.float() - wanted).norm() < 0.05 * wanted.norm()
 
 
-def test_layers_somebody_listens_to_or_that_learn_are_run_as_they_are() -> None:
+def test_layers_of_another_kind_are_run_as_they_are() -> None:
     layer = ConvNorm2d(4, 6, 1)
-    assert not folds(layer.conv, layer.norm)  # it learns: statistics are the batch's
-    layer.eval()
-    assert folds(layer.conv, layer.norm)
-    assert not folds(nn.Conv2d(4, 6, 1), layer.norm)  # of a bias it knows nothing
-    assert not folds(nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4).eval())
-    assert not folds(layer.conv, nn.Identity())
+    assert dense(layer.conv)
+    assert not fixed(layer.norm)  # it learns: statistics are the batch's
+    assert fixed(layer.eval().norm)
+    assert not dense(nn.Conv2d(4, 6, 1))  # its bias would be lost
+    assert not dense(nn.Conv2d(4, 4, 3, groups=4, bias=False))
+    assert not dense(nn.Conv2d(4, 4, 3, dilation=2, bias=False))
+    assert not fixed(nn.Identity())
+    assert not fixed(nn.BatchNorm2d(4, track_running_stats=False).eval())
+
+
+def test_who_listens_to_a_layer_hears_it() -> None:
+    layer = ConvNorm2d(4, 6, 1).eval()
     seen: list[torch.Tensor] = []
     handle = layer.conv.register_forward_hook(lambda module, given, found: seen.append(found))
     with torch.inference_mode():
         found = conv_norm(torch.randn(1, 4, 5, 5), layer.conv, layer.norm)
         assert torch.equal(layer.norm(seen[0]), found)
     handle.remove()
-    assert folds(layer.conv, layer.norm)
-
-
-def test_learning_changes_nothing_of_memory() -> None:
-    x = torch.randn(2, 3, 8, 8)
-    assert channels_last(x) is x
-    with torch.no_grad():
-        assert channels_last(x).is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(channels_last(x), x)
+    assert dense(layer.conv)
