@@ -164,7 +164,7 @@ class Recipe:
     def build_task(self, model: Any) -> Task:
         """What a batch means for this model."""
         from marey.tasks.label_sets import classification
-        from marey.tasks.long_video import LongVideo
+        from marey.tasks.long_video import long_video
         from marey.tasks.mutual import Mutual, check_run
         from marey.tasks.temporal_detection import TemporalDetection
 
@@ -176,7 +176,7 @@ class Recipe:
             return Mutual(self.task_of_data(), num_classes, model.config, seed=self.run.seed)
         if kind == "long_video":
             pieces = self.run.accumulate
-            return LongVideo(self.task_of_data(), num_classes, model, pieces=pieces)
+            return long_video(self.task_of_data(), num_classes, model, pieces=pieces)
         answers = getattr(model, "num_answers", 1)
         return classification(self.task_of_data(), num_classes, answers=answers)
 

@@ -12,15 +12,14 @@ import torch
 
 from marey.choices import AugmentChoice, DataChoice, StreamChoice
 from marey.data.sequences import (
-    Numbers,
     SequenceDataset,
-    StreamOrder,
     build_streams,
     clip_moments,
     num_clips,
     perturbed,
 )
 from marey.data.sources import open_data
+from marey.data.stream_order import Numbers, StreamOrder
 from marey.data.table import ItemTable, build_table
 from marey.types import ClipSpec
 from marey.video import open_video, write_video
@@ -145,7 +144,7 @@ def test_all_clips_of_a_video_are_cut_alike(segments: Path) -> None:
 
 def test_perturbed_moments_stay_in_their_share() -> None:
     spec = replace(SPEC, frames=8)
-    even = clip_moments(3, 1.0, spec)
+    even = clip_moments(3.0, spec)
     generator = torch.Generator().manual_seed(0)
     found = torch.stack([perturbed(even, spec, generator) - even for _ in range(200)])
     assert found.abs().max() <= 0.25
@@ -205,10 +204,32 @@ def test_what_cannot_be_is_refused(segments: Path, fields: dict, message: str) -
         dataset(segments, **fields)
 
 
-def test_parts_of_videos_are_refused(segments: Path) -> None:
-    table = build_table(["a.mp4"], [0], start_s=[0.0], end_s=[1.0])
-    with pytest.raises(ValueError, match="each row of the data is a part of a video"):
-        SequenceDataset(ItemTable(table, ("x",), root=segments.parent), SPEC, training=False)
+def test_parts_of_videos_are_clips_in_their_middle_in_order_of_time(segments: Path) -> None:
+    rows = [("b.mp4", 3.0, 4.0, 1), ("a.mp4", 2.0, 2.6, 0), ("b.mp4", 0.0, 0.4, 0)]
+    paths, starts, ends, labels = zip(*rows, strict=True)
+    table = build_table(paths, labels, start_s=starts, end_s=ends)
+    items = ItemTable(table, ("x", "y"), root=segments.parent)
+    data = SequenceDataset(items, SPEC, training=False)
+    assert (data.numbers.counts, len(data)) == ((2, 1), 3)
+    assert [data[n].target for n in (0, 1, 3)] == [(0,), (1,), (0,)]
+    assert [data[n].start_s for n in (0, 1, 3)] == [0.0, 3.0, 2.0]
+    early, late = data.sample(0, 0), data.sample(1, 0)
+    assert early.times[0].tolist() == pytest.approx([-0.05, 0.45])  # 0.2 s, half a second around
+    assert late.times[0].tolist() == pytest.approx([3.25, 3.75])
+    greys = [sample.rgb[0, 0, :, 8, 8].tolist() for sample in (early, late)]
+    expected = [[20, 20 + 4 * 4], [20 + 4 * 32, 20 + 4 * 37]]
+    for grey, values in zip(greys, expected, strict=True):
+        assert grey == pytest.approx([(v / 255 - 0.45) / 0.225 for v in values], abs=0.06)
+    assert late.target.tolist() == [0.0, 1.0]
+
+
+def test_parts_need_both_times_and_no_step(segments: Path) -> None:
+    table = build_table(["a.mp4", "b.mp4"], [0, 0], start_s=[0.0, None], end_s=[1.0, None])
+    items = ItemTable(table, ("x",), root=segments.parent)
+    with pytest.raises(ValueError, match=r"row 1 \(b.mp4\) has no start or no end"):
+        SequenceDataset(items, SPEC, training=False)
+    with pytest.raises(ValueError, match="streams.step_s is 2, but the data has a row"):
+        SequenceDataset(items.select([0]), SPEC, training=False, streams=StreamChoice(step_s=2.0))
     with pytest.raises(ValueError, match="rank 2 is not one of 2"):
         build_streams(dataset(segments), batch=1, seed=0, rank=2, world=2)
 

@@ -44,7 +44,7 @@ def test_weights_are_named_as_their_publisher_names_them(name: str) -> None:
     }
     made = {
         f"{recipes.find(name).model}.{tag}.safetensors"
-        for tag in ("in1k", "in21k", "sports1m", "k400", "k700", "streams")
+        for tag in ("in1k", "in21k", "sports1m", "k400", "k600", "k700", "streams")
     }
     made |= {ELSEWHERE, *IMAGE_FILES}  # as docs/recipes.md shows
     assert recipes.find(name).weights in known | made

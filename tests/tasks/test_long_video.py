@@ -16,7 +16,7 @@ from marey.engine.train import train
 from marey.layers.memory import Memory
 from marey.models.memvit import MeMViT, MeMViTConfig
 from marey.recipe import Recipe
-from marey.tasks.long_video import Carried, LongVideo
+from marey.tasks.long_video import Carried, LongVideo, long_video
 from marey.types import Batch
 
 NET: dict[str, Any] = {
@@ -125,6 +125,26 @@ def test_rows_that_nobody_asks_for_are_dropped() -> None:
             memory.read(network, clip(100 + 10 * step)[None], [100 + 10 * step])
     assert memory.last == [140, 4, 130]
     assert memory.memory.batch == 3
+
+
+def test_label_sets_are_told_of_the_remembered_clip() -> None:
+    network = tiny()
+    task = long_video(TaskChoice(label_sets=(("verb", 2), ("noun", 2))), 4, network)
+    assert task.best == "action_top1"
+    target = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 0]])
+    first, second = (replace(batch(numbers), target=target) for numbers in ([0, 10], [1, 11]))
+    task.loss(network, first)
+    told = task.loss(network, second)["loss"]
+    logits = torch.stack([by_hand(network, [0, 1])[1], by_hand(network, [10, 11])[1]])
+    rule = torch.nn.functional.cross_entropy
+    wanted = rule(logits[:, :2], target[:, :2]) + rule(logits[:, 2:], target[:, 2:])
+    assert float(told.detach()) == pytest.approx(float(wanted), abs=1e-5)
+    with torch.no_grad():
+        task.batch_scores(network, first)
+        found = task.batch_scores(network, second)
+    expected = torch.cat([logits[:, :2].softmax(1), logits[:, 2:].softmax(1)], 1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert type(long_video(TaskChoice(), 4, network)) is LongVideo
 
 
 def test_no_memory_no_state() -> None:

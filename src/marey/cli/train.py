@@ -46,7 +46,8 @@ class Train:
     model: str = ""
     """variant to build, see 'marey models list'"""
     weights: str = ""
-    """file or run to start from, any published layout or ours; its head is resized"""
+    """file or run to start from, any published layout or ours; its head is resized; none: not those
+    of the recipe"""
     recipe: str = ""
     """name or .json/.yaml file of a recipe"""
     out: str = ""

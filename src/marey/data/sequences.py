@@ -1,31 +1,22 @@
-"""Clips of long videos in order of time, several videos side by side.
+"""Clips of long videos in order of time; ``stream_order`` says which are read side by side.
 
-    number   0 1 2 3   5 6 7   9 10      clips of a video follow each other, and between two videos
-    video    a a a a   b b b   c c       one number is left out
+Where a row is a video, clip k covers the seconds from k * step on; its labels are those that hold
+at its middle, or the video's own where it has no segments. Clips end where a video does: what is
+left is shorter than a step. Where rows are parts of videos, such as the actions of EPIC-Kitchens,
+each has one clip, in the middle of the part and with its labels.
 
-    training     the videos, shuffled anew each epoch, in one row; the row is cut into as many equal
-                 streams as a batch has places, so that every clip is read once an epoch
-    evaluation   whole videos: a place of the batch takes the next one when its own has ended
-
-Clip k covers the seconds from k * step on; its labels are those that hold at its middle, or the
-video's own where it has no segments. Clips end where a video does: what is left is shorter than a
-step. Batches carry the clips' numbers as their ``index``, by which a memory finds its video again.
+Batches carry the clips' numbers as their ``index``, by which a memory finds its video again.
 
 Source: C.-Y. Wu et al., "MeMViT", CVPR 2022, the authors' data loader.
-Differs: their streams leave some clips out and read others twice where their number does not
-divide the clips; in evaluation they cut videos. The crop and the mirror of a video's clips can be
-one draw (``share_crop``), so that what is remembered is where it was.
+Differs: the crop and the mirror of a video's clips can be one draw (``share_crop``), so that what
+is remembered is where it was.
 """
 
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import accumulate
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,7 +26,8 @@ from marey.choices import AugmentChoice, DataChoice, StreamChoice
 from marey.data import transforms
 from marey.data.augment import TrainAugment
 from marey.data.dataset import ClipShape, lost_frames, mirror_rules, seeded, why
-from marey.data.loader import ClipLoader, Request
+from marey.data.loader import ClipLoader
+from marey.data.stream_order import Numbers, StreamOrder
 from marey.data.table import ItemTable
 from marey.data.windows import test_size
 from marey.types import ClipSpec, Failure, Item, Sample, steps_a_second
@@ -45,82 +37,11 @@ _TRIES = 16  # other clips tried in place of an unreadable one
 _OPEN = 16  # files held open at once, so that a stream does not open its own for every clip
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Which numbers the clips of each video have; ``counts`` (V,) clips of each, one or more."""
-
-    counts: tuple[int, ...]
-
-    @cached_property
-    def first(self) -> list[int]:
-        """The number of each video's first clip."""
-        return [0, *accumulate(count + 1 for count in self.counts)][: len(self.counts)]
-
-    @cached_property
-    def total(self) -> int:
-        """Clips of all videos."""
-        return sum(self.counts)
-
-    def place(self, number: int) -> tuple[int, int]:
-        """(video, clip of it) of a number."""
-        video = bisect_right(self.first, number) - 1
-        return video, number - self.first[video]
-
-    def of(self, video: int) -> range:
-        """The numbers of a video's clips."""
-        return range(self.first[video], self.first[video] + self.counts[video])
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOrder:
-    """Which clips make which batch, as ``loader.Order`` says it of rows."""
-
-    numbers: Numbers
-    batch: int
-    seed: int
-    rank: int
-    world: int
-    training: bool
-
-    def steps(self, epoch: int) -> int:
-        """Steps of this rank, in every epoch."""
-        if self.training:
-            return -(-self.numbers.total // (self.batch * self.world))
-        return sum(1 for _ in self._whole())
-
-    def requests(self, epoch: int, start_step: int = 0) -> Iterator[Request]:
-        """The batches of this rank from a step of an epoch on."""
-        steps = self._cut(epoch, start_step) if self.training else self._whole()
-        for step, clips in enumerate(steps, start=start_step if self.training else 0):
-            if step >= start_step:
-                yield Request(epoch, step, tuple((clip, 0) for clip in clips), None)
-
-    def _cut(self, epoch: int, start_step: int) -> Iterator[list[int]]:
-        """One clip of each of this rank's streams."""
-        shuffled = torch.randperm(len(self.numbers.counts), generator=seeded(self.seed, epoch))
-        row = [clip for video in shuffled.tolist() for clip in self.numbers.of(video)]
-        length = self.steps(epoch)
-        mine = range(self.rank * self.batch, (self.rank + 1) * self.batch)
-        for step in range(start_step, length):
-            yield [row[(stream * length + step) % len(row)] for stream in mine]
-
-    def _whole(self) -> Iterator[list[int]]:
-        """The next clip of each video that is being read, longest videos first."""
-        longest = sorted(range(len(self.numbers.counts)), key=lambda v: -self.numbers.counts[v])
-        waiting = deque(longest[self.rank :: self.world])
-        reading: list[deque[int]] = []
-        while waiting or reading:
-            while waiting and len(reading) < self.batch:
-                reading.append(deque(self.numbers.of(waiting.popleft())))
-            yield [clips.popleft() for clips in reading]
-            reading = [clips for clips in reading if clips]
-
-
 class SequenceDataset:
-    """The clips of the videos in ``items``, a row a video, by number.
+    """The clips of the videos in ``items`` by number; a row is a video, or a part of one.
 
-    Raises ValueError for rows that are parts of videos, more classes than ``num_classes``, and
-    augmentation that mixes or repeats clips.
+    Raises ValueError for parts without a start or an end, a step between parts, more classes than
+    ``num_classes``, and augmentation that mixes or repeats clips.
     """
 
     def __init__(
@@ -141,11 +62,6 @@ class SequenceDataset:
                 f"the data has {items.num_classes} classes but the network {count}; "
                 f"build it with num_classes={items.num_classes}"
             )
-        if len(items) and items.times(0) != (None, None):
-            raise ValueError(
-                "each row of the data is a part of a video, but clips are read in order from whole "
-                "videos: give segments, video,start_s,end_s,label (see docs/when.md)"
-            )
         self.table, self.spec, self.training, self.seed = items, spec, training, seed
         self.choice, self.num_classes = streams or StreamChoice(), count
         self.augment, self.data = augment or AugmentChoice(), data or DataChoice()
@@ -161,7 +77,15 @@ class SequenceDataset:
         else:
             transforms.test_scale(spec, 1)
         self._held: dict[int, Video] = {}
-        self.numbers = Numbers(tuple(self._count(row) for row in range(len(items))))
+        self.parts = len(items) > 0 and items.times(0) != (None, None)
+        self.rows = rows_of_videos(items) if self.parts else [[row] for row in range(len(items))]
+        if self.parts and self.choice.step_s:
+            raise ValueError(
+                f"streams.step_s is {self.choice.step_s:g}, but the data has a row, and so a clip, "
+                "for each part of a video; leave it at 0"
+            )
+        count_of = len if self.parts else self._count
+        self.numbers = Numbers(tuple(count_of(rows) for rows in self.rows))
 
     def __len__(self) -> int:
         return self.numbers.total
@@ -173,16 +97,31 @@ class SequenceDataset:
 
     def __getitem__(self, number: int) -> Item:
         """A clip's video, times, labels and key."""
-        row, clip = self.numbers.place(number)
-        start = clip * self.step_s
+        video, clip = self.numbers.place(number)
+        if self.parts:
+            return self.table[self.rows[video][clip]]
+        start = self.start(video, clip)
         end = start + clip_length_s(self.spec)
-        item = self.table[row]
-        return Item(item.video, start, end, self.labels(row, clip), f"{item.key}@{start:g}-{end:g}")
+        item, labels = self.table[self.rows[video][0]], self.labels(video, clip)
+        return Item(item.video, start, end, labels, f"{item.key}@{start:g}-{end:g}")
 
-    def labels(self, row: int, clip: int) -> tuple[int, ...]:
+    def start(self, video: int, clip: int) -> float:
+        """When a clip begins, in seconds; before its video does where a part is short and early."""
+        if not self.parts:
+            return clip * self.step_s
+        first, last = self.table.times(self.rows[video][clip])
+        return (first + last - clip_length_s(self.spec)) / 2  # type: ignore[operator]
+
+    def labels(self, video: int, clip: int) -> tuple[int, ...]:
         """Class numbers that hold in the middle of a clip."""
-        middle = clip * self.step_s + clip_length_s(self.spec) / 2
-        return self.table.target_within(row, middle, middle)
+        if self.parts:
+            return self.table.target(self.rows[video][clip])
+        middle = self.start(video, clip) + clip_length_s(self.spec) / 2
+        return self.table.target_within(self.rows[video][0], middle, middle)
+
+    def labels_of(self, video: int) -> set[int]:
+        """Class numbers that hold anywhere in a video."""
+        return {label for row in self.rows[video] for label in self.table.target(row)}
 
     def sample(
         self, index: int, epoch: int, draw: int = 0, shape: ClipShape | None = None
@@ -207,10 +146,9 @@ class SequenceDataset:
             try:
                 sample = self._training_sample(number, epoch)
             except VideoError as error:
-                row, _ = self.numbers.place(number)
-                failures.append(Failure(self.table[row].video, why(error)))
-                row = int(torch.randint(len(self.table), (), generator=generator))
-                clips = self.numbers.of(row)
+                failures.append(Failure(self[number].video, why(error)))
+                video = int(torch.randint(len(self.rows), (), generator=generator))
+                clips = self.numbers.of(video)
                 number = clips[int(torch.randint(len(clips), (), generator=generator))]
                 continue
             return replace(sample, failures=(*failures, *sample.failures))
@@ -220,13 +158,13 @@ class SequenceDataset:
         )
 
     def _training_sample(self, number: int, epoch: int) -> Sample:
-        row, clip = self.numbers.place(number)
+        place, clip = self.numbers.place(number)
         own = seeded(self.seed, epoch, number)
-        generator = seeded(self.seed, epoch, row) if self.choice.share_crop else own
-        video = self._open(row)
-        may_flip = not self._keep.intersection(self.table.target(row))
+        generator = seeded(self.seed, epoch, place) if self.choice.share_crop else own
+        video = self._open(place)
+        may_flip = not self._keep.intersection(self.labels_of(place))
         drawn = self._train.draw(video.height, video.width, generator, may_flip=may_flip)
-        moments = clip_moments(clip, self.step_s, self.spec)
+        moments = clip_moments(self.start(place, clip), self.spec)
         if self.choice.perturb:
             moments = perturbed(moments, self.spec, own)
         height, width = drawn.scaled
@@ -234,23 +172,23 @@ class SequenceDataset:
         size = (height, width) if smaller else None
         frames = video.frames_at_times(moments - 1e-6, size=size).frames
         pixels = self._train.apply(frames, drawn, generator)
-        labels = self.labels(row, clip)
+        labels = self.labels(place, clip)
         if drawn.flip:
             labels = tuple(self._swap.get(label, label) for label in labels)
         return self._sample(number, pixels, moments, labels, video)
 
     def _evaluation_sample(self, number: int) -> Sample:
-        row, clip = self.numbers.place(number)
+        place, clip = self.numbers.place(number)
         try:
-            video = self._open(row)
-            pixels, moments = test_clip(video, clip, self.step_s, self.spec)
+            video = self._open(place)
+            pixels, moments = test_clip(video, self.start(place, clip), self.spec)
         except VideoError as error:
-            failure = Failure(self.table[row].video, why(error))
+            failure = Failure(self[number].video, why(error))
             empty = torch.zeros(1, self.spec.frames, dtype=torch.float64)
             weights = self._weights(())
             key = self[number].key
             return Sample(None, None, weights, key, empty, number, failures=(failure,))
-        return self._sample(number, pixels, moments, self.labels(row, clip), video)
+        return self._sample(number, pixels, moments, self.labels(place, clip), video)
 
     def _sample(
         self,
@@ -268,7 +206,7 @@ class SequenceDataset:
             times=moments[None],
             index=number,
             clamped=end_of(video) < clip_length_s(self.spec) - 1e-6,
-            failures=lost_frames(self.table[self.numbers.place(number)[0]], video),
+            failures=lost_frames(self[number], video),
         )
 
     def _weights(self, labels: Sequence[int]) -> Tensor:
@@ -276,10 +214,10 @@ class SequenceDataset:
         weights[list(labels)] = 1.0
         return weights
 
-    def _count(self, row: int) -> int:
+    def _count(self, rows: list[int]) -> int:
         """Clips of a video; one that cannot be opened has one, which then says so."""
         try:
-            with self._read(row) as video:
+            with self._read(rows[0]) as video:
                 if self.data.policy == "strict" and end_of(video) < clip_length_s(self.spec):
                     raise ValueError(
                         f"{video.source} lasts {end_of(video):.2f} s but a clip "
@@ -290,11 +228,11 @@ class SequenceDataset:
         except VideoError:
             return 1
 
-    def _open(self, row: int) -> Video:
+    def _open(self, place: int) -> Video:
         """A video, left open for the clips to come."""
-        if row not in self._held:
-            self._held[row] = self._read(row)
-        self._held[row] = video = self._held.pop(row)
+        if place not in self._held:
+            self._held[place] = self._read(self.rows[place][0])
+        self._held[place] = video = self._held.pop(place)
         while len(self._held) > _OPEN:
             self._held.pop(next(iter(self._held))).close()
         return video
@@ -308,6 +246,23 @@ class SequenceDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": {}}
+
+
+def rows_of_videos(items: ItemTable) -> list[list[int]]:
+    """The rows of each video, in order of time; videos as they first appear.
+
+    Raises ValueError for a row without a start or an end.
+    """
+    videos: dict[str, list[tuple[float, int]]] = {}
+    for row in range(len(items)):
+        first, last = items.times(row)
+        if first is None or last is None:
+            raise ValueError(
+                f"row {row} ({items[row].key}) has no start or no end, but other rows are parts of "
+                "videos; give both to all, or to none"
+            )
+        videos.setdefault(items[row].video, []).append((first + last, row))
+    return [[row for _, row in sorted(found)] for found in videos.values()]
 
 
 def step_seconds(choice: StreamChoice, spec: ClipSpec) -> float:
@@ -336,10 +291,10 @@ def num_clips(video: Video, step_s: float, spec: ClipSpec) -> int:
     return max(1, int((room + 1e-6) // step_s) + 1)
 
 
-def clip_moments(clip: int, step_s: float, spec: ClipSpec) -> Tensor:
+def clip_moments(start_s: float, spec: ClipSpec) -> Tensor:
     """When each frame of a clip is seen, (T,) seconds: in the middle of its share of the clip."""
     share = torch.arange(spec.frames, dtype=torch.float64) + 0.5
-    return clip * step_s + share / steps_a_second(spec)
+    return start_s + share / steps_a_second(spec)
 
 
 def perturbed(moments: Tensor, spec: ClipSpec, generator: Generator) -> Tensor:
@@ -350,9 +305,9 @@ def perturbed(moments: Tensor, spec: ClipSpec, generator: Generator) -> Tensor:
     return moments + moved
 
 
-def test_clip(video: Video, clip: int, step_s: float, spec: ClipSpec) -> tuple[Tensor, Tensor]:
+def test_clip(video: Video, start_s: float, spec: ClipSpec) -> tuple[Tensor, Tensor]:
     """The centre crop of a clip, (C, T, S, S) float, and the moments (T,) of its frames."""
-    moments = clip_moments(clip, step_s, spec)
+    moments = clip_moments(start_s, spec)
     frames = video.frames_at_times(moments - 1e-6, size=test_size(video, spec)).frames
     return transforms.test_views(transforms.to_input(frames, spec), spec, 1)[0], moments
 

@@ -45,7 +45,7 @@ def clips_of(
     """The clips of a file in order, (C, T, S, S) each, and the seconds they cover."""
     clip = 0
     while clip < num_clips(video, step_s, spec):  # a damaged file ends early
-        pixels, _ = test_clip(video, clip, step_s, spec)
+        pixels, _ = test_clip(video, clip * step_s, spec)
         yield pixels, (clip * step_s, clip * step_s + clip_length_s(spec))
         clip += 1
 

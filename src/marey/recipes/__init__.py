@@ -92,10 +92,12 @@ def find(name: str) -> Recipe:
 
 def choose(*, model: str = "", weights: str = "", recipe: str = "") -> Recipe:
     """What a run starts from. A named recipe keeps its fields but for the model and weights given;
-    weights alone start ``finetune``, a model alone ``scratch``, nothing at all ``small``.
+    weights alone start ``finetune``, a model alone ``scratch``, nothing at all ``small``. Weights
+    named "none" are none: the recipe's network then begins with random ones.
 
     Raises ValueError for a recipe that is not known.
     """
-    fallback = "finetune" if weights else "scratch" if model else "small"
+    named = "" if weights == "none" else weights
+    fallback = "finetune" if named else "scratch" if model else "small"
     start = find(recipe or fallback)
-    return replace(start, model=model or start.model, weights=weights or start.weights)
+    return replace(start, model=model or start.model, weights=named if weights else start.weights)

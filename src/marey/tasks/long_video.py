@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from marey.choices import TaskChoice
 from marey.layers.memory import Memory
 from marey.tasks.classification import Classification
+from marey.tasks.label_sets import LabelSets
 from marey.types import Batch
 
 
@@ -125,6 +126,16 @@ class LongVideo(Classification):
     def load_own_state(self, state: dict[str, Any]) -> None:
         """Go on with the videos of ``own_state``."""
         self.training.load_state_dict(state, self.device)
+
+
+class LongVideoSets(LongVideo, LabelSets):
+    """The same for a label of each of several sets, such as verbs and nouns."""
+
+
+def long_video(choice: TaskChoice, num_classes: int, network: Any, *, pieces: int = 1) -> LongVideo:
+    """The task for one set of labels, or for those of ``choice.label_sets``."""
+    kind = LongVideoSets if choice.label_sets else LongVideo
+    return kind(choice, num_classes, network, pieces=pieces)
 
 
 def remembers(network: Any) -> bool:
