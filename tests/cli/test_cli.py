@@ -1,5 +1,6 @@
 """The face: exit codes, one line for bad input, and help that loads no torch."""
 
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,17 @@ def test_help_answers_without_torch(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"marey {command}" in done.stdout
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from marey.cli import main; sys.exit(main(['models', 'list']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
