@@ -7,7 +7,7 @@ from marey.config import override
 from marey.zoo.cards import TAGS
 
 WITH_MODEL = [name for name in recipes.names() if recipes.find(name).model]
-PUBLISHED = [name for name in WITH_MODEL if recipes.find(name).views and ".smoke" not in name]
+PUBLISHED = [name for name in WITH_MODEL if "." in name and not name.endswith(".smoke")]
 IMAGE_FILES = (  # ImageNet weights of torchvision, of TSN's authors and of Res2Net's
     "resnet50-0676ba61.pth",
     "resnet101-63fe2227.pth",
