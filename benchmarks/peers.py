@@ -133,6 +133,7 @@ ROWS = (
         "torchvision",
     ),
     Row("r2plus1d_r50_ptv", "pytorchvideo r2plus1d_r50", hub("r2plus1d_r50"), "pytorchvideo"),
+    Row("sts_slow_r50_8x8", "pytorchvideo slow_r50", hub("slow_r50"), budget=1.0),
     Row("bqn_r50_8x3", "torchvision resnet50", resnet50, frames=24, budget=1.3),
     Row(
         "x3d_m",

@@ -1,8 +1,5 @@
-from typing import Any
-
 import pytest
 import torch
-from torch import nn
 
 from marey.layers.conv import (
     ConvNorm,
@@ -12,8 +9,6 @@ from marey.layers.conv import (
     convolved,
     eager_on_cpu,
 )
-from marey.layers.switch import Slice, Switch, make_switchable
-from marey.models.sts import SplitDepthwise
 
 
 def test_padding_keeps_the_size_and_strides_round_up() -> None:
@@ -93,16 +88,6 @@ def test_every_way_of_convolving_is_the_plain_one() -> None:
         assert found.is_contiguous(memory_format=torch.channels_last_3d), kernel
 
 
-def test_a_depthwise_kernel_learns_in_float32_under_autocast() -> None:
-    torch.manual_seed(0)
-    conv = ConvNorm(8, 8, (3, 3, 3), groups=8).conv
-    clip = torch.randn(1, 8, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        found = convolve(clip, conv, conv.weight)
-    assert found.dtype == torch.bfloat16
-    assert torch.equal(found, conv(clip.float()).bfloat16())
-
-
 def test_a_swapped_convolution_is_called_as_it_is() -> None:
     network = FoldingConvNorm(4, 4, (1, 1, 1)).eval()
     network.conv = torch.nn.Sequential(network.conv)  # type: ignore[assignment]
@@ -144,40 +129,3 @@ def test_half_precision_and_other_memory_run_as_they_are() -> None:
     clip = clip.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(convolved(clip, conv), conv(clip))
-
-
-@pytest.mark.parametrize("kernel", [(3, 3, 3), (7, 1, 1), (7, 7, 7)])
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 9])
-def test_kernels_longer_than_a_clip_learn_the_right_gradient(
-    kernel: Triple, half: bool, frames: int
-) -> None:
-    torch.manual_seed(0)
-    layer = ConvNorm(16, 16, kernel, stride=(2 if kernel[0] == 7 else 1, 1, 1))
-    layer.norm = nn.Identity()  # type: ignore[assignment]
-    assert gradient_gap(layer, layer.conv, frames, half=half) < (0.03 if half else 1e-5)
-
-
-@pytest.mark.parametrize("frames", [2, 4])
-def test_so_do_layers_that_were_made_of_others(frames: int) -> None:
-    torch.manual_seed(0)
-    deep = SplitDepthwise(nn.Conv3d(16, 16, 3, padding=1, groups=16, bias=False))
-    assert gradient_gap(deep, deep, frames, half=True) < 0.03
-    narrow: Any = nn.Sequential(nn.Conv3d(16, 16, 3, padding=1, bias=False))
-    make_switchable(narrow, Switch(), lambda name, module: Slice())
-    assert gradient_gap(narrow, narrow[0], frames, half=True) < 0.03
-
-
-def gradient_gap(layer: nn.Module, conv: nn.Conv3d, frames: int, *, half: bool) -> float:
-    """The largest error of the kernel's gradient beside float64, as a share of its largest."""
-    clip = torch.randn(2, 16, frames, 8, 8)
-    with torch.autocast("cpu", enabled=half):
-        found = layer(clip)
-    found.float().square().mean().backward()
-    assert conv.weight.grad is not None
-    got = conv.weight.grad.clone()
-    layer.double().zero_grad()
-    exact = layer(clip.double())
-    exact.square().mean().backward()
-    assert found.shape == exact.shape
-    return float((got - conv.weight.grad).abs().max() / conv.weight.grad.abs().max())

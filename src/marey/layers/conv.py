@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Triple = tuple[int, int, int]
+from marey.layers.conv3d import Triple, called, conv3d, half
 
 
 class ConvNorm(nn.Module):
@@ -47,7 +46,7 @@ class ConvNorm(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(long_enough(x, self.conv, self.conv))
+        return self.norm(called(self.conv, x))
 
 
 class FoldingConvNorm(ConvNorm):
@@ -64,7 +63,7 @@ def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
     under a compiler, and elsewhere than on a CPU, it is the two layers.
     """
     if not eager_on_cpu(conv, x) or type(norm) is not nn.BatchNorm3d:
-        return norm(long_enough(x, conv, conv) if isinstance(conv, nn.Conv3d) else conv(x))
+        return norm(called(conv, x))
     assert isinstance(conv, nn.Conv3d)
     if norm.training or torch.is_grad_enabled():
         return norm(convolve(x, conv, conv.weight, conv.bias))
@@ -88,29 +87,10 @@ def convolved(x: Tensor, conv: nn.Module) -> Tensor:
 
     In half precision torch's own call is the fastest.
     """
-    if not eager_on_cpu(conv, x) or _half(x):
-        return long_enough(x, conv, conv) if isinstance(conv, nn.Conv3d) else conv(x)
+    if not eager_on_cpu(conv, x) or half(x):
+        return called(conv, x)
     assert isinstance(conv, nn.Conv3d)
     return convolve(x, conv, conv.weight, conv.bias)
-
-
-def long_enough(x: Tensor, conv: nn.Conv3d, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """``run``, which does as ``conv`` does, for a clip (B, C, T, H, W) of any length.
-
-    Where a clip is shorter than a kernel, torch (2.14) gives a wrong gradient of the kernel on a
-    CPU: in bf16, and in float32 for kernels of seven frames, where it may end the process. Frames
-    of zeros are appended there, as padding is, and what comes of them is cut off.
-    """
-    frames, reach = x.shape[2], conv.kernel_size[0]
-    learns = torch.is_grad_enabled() and x.device.type == "cpu"
-    if not (learns and 1 < frames <= reach and (reach > 5 or _half(x))):
-        return run(x)
-    count = (frames + 2 * cast(Triple, conv.padding)[0] - reach) // conv.stride[0] + 1
-    return run(F.pad(x, (0, 0, 0, 0, 0, reach + 1 - frames)))[:, :, :count]
-
-
-def _half(x: Tensor) -> bool:
-    return x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
 
 
 def channels_last(clip: Tensor) -> Tensor:
@@ -132,8 +112,7 @@ def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = 
     1x1x1 kernels multiply matrices, and kernels of one frame become 2-D convolutions over frames.
     Those over time alone become 2-D ones over (T, H W) in float32, which takes a third of the time.
     Depthwise kernels of one place get a zero on either side: as they are, torch computes them
-    without its fast library on a single thread. Under autocast depthwise kernels learn in float32,
-    whose backward pass takes a third of the time of bf16.
+    without its fast library on a single thread.
     """
     groups, padding = conv.groups, cast(Triple, conv.padding)
     over, down, across = conv.stride
@@ -147,17 +126,11 @@ def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = 
         found = F.conv2d(frames, kernel, shift, step, padding[1:], dilation, groups)
         return found.unflatten(0, (len(x), -1)).transpose(1, 2)
     flat = conv.kernel_size[1:] == conv.stride[1:] == (1, 1) and padding[1:] == (0, 0)
-    if groups == over == 1 and flat and not _half(x):
+    if groups == over == 1 and flat and not half(x):
         kernel = kernel.flatten(3).contiguous(memory_format=torch.channels_last)
         found = F.conv2d(x.flatten(3), kernel, shift, padding=(padding[0], 0))  # (B, C, T, H W)
         return found.unflatten(3, x.shape[3:])
     if groups > 1 and conv.kernel_size[1:] == (1, 1):
         kernel, padding = F.pad(kernel, (1, 1)), (padding[0], 0, 1)
-
-    def run(x: Tensor) -> Tensor:
-        return F.conv3d(x, kernel, shift, conv.stride, padding, conv.dilation, groups)
-
-    if groups == 1 or not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
-        return long_enough(x, conv, run)
-    with torch.autocast("cpu", enabled=False):
-        return long_enough(x.float(), conv, run).to(x.dtype)
+    form: Any = (conv.stride, padding, conv.dilation, groups)
+    return conv3d(x, kernel, shift, *form)

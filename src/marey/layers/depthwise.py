@@ -71,19 +71,14 @@ def kernel_gradient(
     given: Tensor, x: Tensor, kernel: Tensor, stride: Triple, padding: Triple
 ) -> Tensor:
     """The gradient of ``kernel``: frame by frame of it, over the frames of ``x`` it meets."""
-    frames, step, before = x.shape[2], stride[0], padding[0]
     found = torch.zeros_like(kernel)
     for at in range(kernel.shape[2]):
-        # of output frame i, frame i * step + at - before of the input
-        first = max(0, -((at - before) // step))
-        last = min(given.shape[2], (frames - 1 + before - at) // step + 1)
-        if first >= last:
+        made, met = met_frames(given, x, at, stride[0], padding[0])
+        if made.start == made.stop:
             continue
-        start = first * step + at - before
-        met = x[:, :, start : start + (last - first - 1) * step + 1 : step]
         found[:, :, at] = torch.ops.aten.convolution_backward(
-            _flat(given[:, :, first:last]),
-            _flat(met),
+            _flat(given[:, :, made]),
+            _flat(x[:, :, met]),
             kernel[:, :, at].contiguous(),
             None,
             stride[1:],
@@ -95,6 +90,17 @@ def kernel_gradient(
             (False, True, False),
         )[1]
     return found
+
+
+def met_frames(given: Tensor, x: Tensor, at: int, step: int, before: int) -> tuple[slice, slice]:
+    """Frames of the output that frame ``at`` of a kernel helps to make, and those it meets.
+
+    Output frame i meets frame i * step + at - before, of ``before`` frames of padding.
+    """
+    first = max(0, -((at - before) // step))
+    last = max(first, min(given.shape[2], (x.shape[2] - 1 + before - at) // step + 1))
+    start = first * step + at - before
+    return slice(first, last), slice(start, start + (last - first) * step, step)
 
 
 def _flat(clip: Tensor) -> Tensor:

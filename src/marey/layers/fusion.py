@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.config import nearest
+from marey.layers.conv3d import called
 from marey.layers.frames import fold, unfold
 
 FusionKind = Literal["sum", "max", "concat", "conv", "conv3d", "bilinear"]
@@ -88,7 +89,7 @@ class Fusion(nn.Module):
         if self.kind == "conv":
             return F.relu(self.conv(both), inplace=True)
         if self.kind == "conv3d":
-            return fold(F.relu(self.conv(unfold(both, frames)), inplace=True))
+            return fold(F.relu(called(self.conv, unfold(both, frames)), inplace=True))
         return both
 
 

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import Triple, conv_norm, convolve, eager_on_cpu, fast_inference, long_enough
+from marey.layers.conv import Triple, conv_norm, convolve, eager_on_cpu, fast_inference
+from marey.layers.conv3d import called
 
 ONE: Triple = (1, 1, 1)
 POOL_3: Triple = (3, 3, 3)
@@ -82,7 +83,7 @@ class ConvUnit(nn.Module):
             return F.relu(conv_norm(x, self.conv, self.norm), inplace=True)
         if eager_on_cpu(self.conv, x):
             return F.relu(convolve(x, self.conv, self.conv.weight, self.conv.bias), inplace=True)
-        return F.relu(long_enough(x, self.conv, self.conv), inplace=True)
+        return F.relu(called(self.conv, x), inplace=True)
 
 
 class Separable(nn.Module):

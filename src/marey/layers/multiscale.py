@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from marey.layers.attention import DropPath
-from marey.layers.conv import Triple
+from marey.layers.conv3d import Triple, conv3d
 from marey.layers.linear import Linear, Mlp
 from marey.layers.pooling_attention import (
     EPSILON,
@@ -39,6 +39,10 @@ class Stem(nn.Conv3d):
     def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
         t, h, w = (k // 2 if k > s else 0 for k, s in zip(kernel, stride, strict=True))
         super().__init__(channels, width, kernel, stride, (t, h, w))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        form: Any = (self.stride, self.padding)
+        return conv3d(clip, self.weight, self.bias, *form)
 
 
 class TokenPositions(nn.Module):

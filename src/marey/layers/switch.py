@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from marey.layers.conv import long_enough
+from marey.layers.conv3d import conv3d
 
 FULL = -1  # the statistics of the network at full width
 NONE = -2  # no statistics of its own
@@ -147,12 +147,8 @@ class SwitchConv(Switchable):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, groups = self.kernel(x.shape[1])
-        convolve: Any = F.conv2d if weight.dim() == 4 else F.conv3d
-
-        def run(x: Tensor) -> Tensor:
-            return convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)
-
-        return long_enough(x, self, run) if isinstance(self, nn.Conv3d) else run(x)
+        convolve: Any = F.conv2d if weight.dim() == 4 else conv3d
+        return convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)  # type: ignore[no-any-return]
 
     def cut(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, int]]:
         weight, bias, groups = self.kernel(x.shape[1])

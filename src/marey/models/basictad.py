@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.layers.conv3d import called
 from marey.layers.temporal import ConvNorm1d, DeformConv1d, Pyramid1d, StillNorm1d, StillNorm3d
 
 Neck = Literal["pool", "tdm", "vdm", "fpn", "pool_fpn", "tdm_fpn", "vdm_fpn"]
@@ -92,7 +93,7 @@ class HalfStep(nn.Module):
             nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        return F.relu(self.norm(called(self.conv, x)))
 
 
 class Halving(nn.Module):

@@ -27,6 +27,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from marey.layers.conv import Triple
+from marey.layers.conv3d import called
 from marey.models.r2plus1d import Block, ConvKind, R2Plus1d, R2Plus1dConfig
 
 
@@ -63,7 +64,7 @@ class Preserved(nn.Module):
         self.deep = depthwise(width, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.deep(self.norm(self.point(x)))
+        return called(self.deep, self.norm(self.point(x)))
 
 
 class SeparatedBlock(Block):

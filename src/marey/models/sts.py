@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.conv import long_enough
+from marey.layers.conv3d import conv3d
 from marey.layers.heads import ClipClassifier
 from marey.layers.swap import swap
 from marey.models import csn, r2plus1d, resnet3d, slowfast, x3d
@@ -107,11 +107,9 @@ class SplitDepthwise(nn.Conv3d):
         )
         rows = self._along(still, before)
         columns = self._along(still.transpose(3, 4), after).transpose(3, 4)
-
-        def run(x: Tensor) -> Tensor:
-            return F.conv3d(x, dynamic, None, self.stride, self.padding, groups=len(dynamic))
-
-        return torch.cat([spatial + rows + columns, long_enough(moving, self, run)], dim=1)
+        form: Any = (self.stride, self.padding, self.dilation, len(dynamic))
+        deep = conv3d(moving, dynamic, None, *form)
+        return torch.cat([spatial + rows + columns, deep], dim=1)
 
     def _along(self, x: Tensor, taps: Tensor) -> Tensor:
         """Nine taps along the raster of each frame; the result on the grid of the strided map."""
