@@ -2,12 +2,14 @@
 
     python benchmarks/mvit_memory.py                   16 to 64 frames at 224, forward and step
     python benchmarks/mvit_memory.py --frames 16 --size 224 --dtype bf16
+    python benchmarks/mvit_memory.py --passes step --kinds reversible remembered
 
 Each number comes from a fresh process: the most memory it ever held, less what it held with the
 network built and the clip drawn, in MB. A step is forward and backward; its gradients are in the
 number. `times` is the growth over the row before. The grid of tokens doubles with the frames, and
 so do the keys: memory that grows with their product doubles twice. torchvision's network takes 16
-frames at 224 and no others.
+frames at 224 and no others. `reversible` and `remembered` are the reversible MViT-B computing its
+blocks' inputs on the way back, and keeping them as ordinary training does.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 import torch
 
-KINDS = ("fused", "plain", "torchvision")
+KINDS = ("fused", "plain", "torchvision", "reversible", "remembered")
 MADE_FOR = (16, 224)  # the only frames and pixels torchvision's takes
 
 
@@ -44,6 +46,9 @@ def build(kind: str, frames: int, size: int) -> Any:
         return mvit_v2_s()
     from marey import zoo
 
+    if kind in ("reversible", "remembered"):
+        undone = kind == "reversible"
+        return zoo.build("rev_mvit_b_16x4", frames=frames, crop=size, reversible=undone)
     return zoo.build("mvitv2_s_16x4", frames=frames, crop=size, attention=kind)
 
 
@@ -75,7 +80,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS[:3]))
     parser.add_argument(
         "--passes", nargs="+", choices=("forward", "step"), default=["forward", "step"]
     )

@@ -66,7 +66,10 @@ def test_only_a_cpu_that_nobody_watches_is_gone_to_directly() -> None:
 
 def test_wider_types_keep_torchs_own() -> None:
     layer, x = Linear(4, 3).double(), torch.randn(64, 4, dtype=torch.float64)
-    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    expected = nn.functional.linear(x, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer(x), expected)
 
 
 @pytest.mark.parametrize("held", [50, 2_000_000])

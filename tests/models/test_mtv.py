@@ -136,6 +136,10 @@ def test_tables_follow_frames_and_crop() -> None:
     grown = resized("tubelets.0.positions", table, (1, 10, 1))
     assert grown is not None
     assert grown.flatten().tolist() == [9, 0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3]
+    bare = resized("tubelets.0.positions", table[:, 1:], (1, 9, 1))  # without class token
+    assert bare is not None
+    assert bare.flatten().tolist() == [0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3]
+    assert resized("tubelets.0.positions", table, (1, 9, 1)) is None  # not a square: misshapen
     assert resized("encoder.norm.weight", torch.ones(4), (5,)) is None
 
 

@@ -140,6 +140,7 @@ def test_other_ways_of_pooling(mode: Any) -> None:
     [
         ("mvitv2_s_16x4", (1, 1, 4, 32, 32), r"takes \(B, 3, T, H, W\) but got"),
         ("mvitv2_s_16x4", (1, 3, 4, 3, 32), "needs at least 4x4"),
+        ("mvitv2_s_16x4", (1, 3, 0, 32, 32), "clip has no frames"),
         ("mvitv2_t", (1, 3, 2, 32, 32), "has 2 frames but .* reads single images"),
     ],
 )

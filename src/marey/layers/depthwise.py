@@ -24,9 +24,9 @@ def depthwise(x: Tensor, kernel: Tensor, stride: Triple, padding: Triple) -> Ten
     """(B, C, T, H, W) with a kernel (C, 1, t, h, w) of its own for each channel, without bias."""
     learns = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
     inside = all(p < k for p, k in zip(padding, kernel.shape[2:], strict=True))
-    if not (learns and inside and eager(x) and type(kernel) in (Tensor, torch.nn.Parameter)):
-        return F.conv3d(x, kernel, None, stride, padding, groups=len(kernel))
     wide = cpu_type(x)
+    if not (learns and inside and wide != torch.float16 and eager(x) and eager(kernel)):
+        return F.conv3d(x, kernel, None, stride, padding, groups=len(kernel))
     with torch.autocast("cpu", enabled=False):
         found: Tensor = _Depthwise.apply(x.to(wide), kernel.to(wide), stride, padding)
     return found

@@ -81,8 +81,12 @@ def eager(x: Tensor) -> bool:
 
 
 def cpu_type(x: Tensor) -> torch.dtype:
-    """The type products of ``x`` are computed in on a CPU: its own, or autocast's."""
-    if x.is_floating_point() and torch.is_autocast_enabled("cpu"):
+    """The type products of ``x`` are computed in on a CPU: its own, or autocast's.
+
+    Autocast leaves double precision as it is.
+    """
+    narrows = x.is_floating_point() and x.dtype != torch.float64
+    if narrows and torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu")
     return x.dtype
 

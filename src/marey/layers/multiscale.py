@@ -155,7 +155,7 @@ def check_tokens_clip(clip: Tensor, config: Any, name: str) -> Tensor:
     """The clip as (B, C, T, H, W); images may come as (B, C, H, W).
 
     ``config`` tells ``channels``, ``image`` and ``patch_stride``. Raises ValueError for a clip of
-    other axes or channels, several frames for a network of images, or less than one patch.
+    other axes or channels, no frames, several for a network of images, or less than one patch.
     """
     if clip.dim() == 4 and config.image:
         clip = clip.unsqueeze(2)
@@ -167,6 +167,8 @@ def check_tokens_clip(clip: Tensor, config: Any, name: str) -> Tensor:
             f"clip has {clip.shape[2]} frames but {name} reads single images; take a variant for "
             f"clips (its weights can be inflated)"
         )
+    if clip.shape[2] < 1:
+        raise ValueError(f"clip has no frames: {tuple(clip.shape)}; give {name} one or more")
     side = config.patch_stride[1]
     if min(clip.shape[3:]) < side:
         raise ValueError(

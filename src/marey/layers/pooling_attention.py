@@ -27,7 +27,7 @@ from marey.layers.attention import AttentionForm, Term, attend
 from marey.layers.blocked_attention import blocked, in_blocks
 from marey.layers.conv import Triple
 from marey.layers.depthwise import depthwise
-from marey.layers.linear import Linear, eager, linear
+from marey.layers.linear import Linear, cpu_type, eager, linear
 from marey.layers.positions import IndexRule, grid_rows, relative_rows, resize_table
 
 PoolMode = Literal["conv", "max", "avg", "conv_unshared"]
@@ -217,6 +217,7 @@ class PoolingAttention(nn.Module):
 
     def _sides(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (B, heads, L, D) each, one product each."""
+        tokens = tokens.to(cpu_type(tokens))  # once for the three
         query = self.pooled(self.pool_q, linear(tokens, *self._projection(0)), grid)
         return query, *self._keys(tokens, grid)
 

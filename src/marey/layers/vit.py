@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.layers.attention import DropPath
+from marey.layers.linear import Linear
 
 EPSILON = 1e-6
 
@@ -33,10 +34,10 @@ class Attention(nn.Module):
         if width_mid % heads:
             raise ValueError(f"{width_mid} channels do not split into {heads} heads; change one")
         self.heads = heads
-        self.query = nn.Linear(width, width_mid)
-        self.key = nn.Linear(width_context, width_mid)
-        self.value = nn.Linear(width_context, width_mid)
-        self.out = nn.Linear(width_mid, width)
+        self.query = Linear(width, width_mid)
+        self.key = Linear(width_context, width_mid)
+        self.value = Linear(width_context, width_mid)
+        self.out = Linear(width_mid, width)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
@@ -56,8 +57,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, width_mid: int, *, width_in: int = 0) -> None:
         super().__init__()
-        self.up = nn.Linear(width_in or width, width_mid)
-        self.down = nn.Linear(width_mid, width)
+        self.up = Linear(width_in or width, width_mid)
+        self.down = Linear(width_mid, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(x), approximate="tanh"))

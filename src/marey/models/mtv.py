@@ -422,9 +422,9 @@ class MTV(ClipClassifier):
 def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     """A table of other moments or another crop as one of ``shape``; None for what is no table.
 
-    For networks with class tokens, as the published ones. Class tokens and global positions are
-    interpolated over time with their ends kept, positions over their square of patches, and
-    tubelet kernels over the frames of a tubelet.
+    Class tokens and global positions are interpolated over time with their ends kept, positions
+    over their square of patches, and tubelet kernels over the frames of a tubelet. Global positions
+    are taken to begin with a class token's row, as the published ones do.
     """
     value = value.float()
     if name.endswith("class_token") and value.dim() == 4 and len(shape) == 4:
@@ -434,10 +434,13 @@ def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         first, rest = value[:, :1], value[:, 1:].transpose(1, 2)
         return torch.cat([first, _stretch(rest, shape[1] - 1).transpose(1, 2)], dim=1)
     if name.endswith("positions"):
-        old, new = isqrt(value.shape[1] - 1), isqrt(shape[1] - 1)
-        grid = value[:, 1:].transpose(1, 2).unflatten(2, (old, old))
+        first = 0 if isqrt(shape[1]) ** 2 == shape[1] else 1  # a row of the class token
+        old, new = isqrt(value.shape[1] - first), isqrt(shape[1] - first)
+        if old**2 + first != value.shape[1]:
+            return None
+        grid = value[:, first:].transpose(1, 2).unflatten(2, (old, old))
         grid = F.interpolate(grid, (new, new), mode="bilinear", align_corners=True)
-        return torch.cat([value[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([value[:, :first], grid.flatten(2).transpose(1, 2)], dim=1)
     if name == "bottleneck":
         flat = value.flatten(2).transpose(1, 2)
         return _stretch(flat, shape[1]).transpose(1, 2).unflatten(2, value.shape[2:])

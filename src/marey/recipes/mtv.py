@@ -24,6 +24,7 @@ from marey.choices import (
 )
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import accuracy, named
+from marey.recipes.smoke import ARROW, smoke
 
 README = "google-research/scenic projects/mtv/README.md"
 VIEWS = "4x3 views, 224 crop"
@@ -100,4 +101,30 @@ _ALL = (
     named(EPIC, f"{B}.epic", ORIGIN, *_actions(46.7), weights=f"{B}.k400.safetensors"),
     named(EPIC, f"{B}.epic_k700", ORIGIN, *_actions(48.0), weights=f"{B}.k700.safetensors"),
 )
-RECIPES = {recipe.name: recipe for recipe in _ALL}
+SMALL = {"heads": 2, "depth": 3}
+SMOKE = (
+    smoke(
+        "mtv.smoke",
+        B,
+        ARROW,
+        reached=70.0,
+        net={
+            "width": None,
+            "depths": None,
+            "pool": None,
+            "frames": 8,
+            "crop": 64,
+            "views": [
+                {**SMALL, "width": 32, "hidden": 64, "tubelet": [4, 8, 8]},
+                {**SMALL, "width": 64, "hidden": 128, "tubelet": [2, 8, 8]},
+            ],
+            "fusion_layers": [1],
+            "encoder": {"width": 96, "heads": 4, "hidden": 192, "depth": 2},
+            "drop_path": 0.0,
+        },
+        optim={"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0},
+        schedule={"epochs": 20.0, "warmup_epochs": 2.0},
+        run={"batch": 16},
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in (*_ALL, *SMOKE)}

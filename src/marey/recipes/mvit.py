@@ -14,10 +14,12 @@ Differs: learning rates start and end at the published value whatever the batch.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from marey.choices import AugmentChoice, Claim, OptimChoice, RunChoice, ScheduleChoice, TaskChoice
 from marey.recipe import Origin, Recipe
 from marey.recipes.kinetics import ZOO, accuracy, named
+from marey.recipes.smoke import ARROW, DRESS, smoke
 
 V1 = Origin(paper="Multiscale Vision Transformers, ICCV 2021", table="Tables 3 to 5 and 9")
 V2 = Origin(paper="MViTv2, CVPR 2022", table="Tables 6 to 9")
@@ -185,4 +187,18 @@ _PUBLISHED = (
     named(IMAGES, "rev_mvit_b_16.in1k", REVERSED, *pictures(82.9, ZOO)),
 )
 
-RECIPES = {recipe.name: recipe for recipe in _PUBLISHED}
+SMALL = {"crop": 64, "width": 32, "depths": [1, 1, 2], "strides": [1, 2, 2], "drop_path": 0.0}
+LEARN: dict[str, Any] = {
+    "optim": {"lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0},
+    "schedule": {"epochs": 20.0, "warmup_epochs": 2.0},
+    "run": {"batch": 16},
+}
+CLIPS = {**SMALL, "frames": 8, "kv_stride": 4, "pool": None}
+STILLS = {**SMALL, "frames": 1, "pool": None}
+ONE = {"frames": 1, "stride": 1}
+SMOKE = (
+    smoke("mvit.smoke", "mvitv2_s_16x4", ARROW, reached=90.0, net=CLIPS, **LEARN),
+    smoke("rev_mvit.smoke", "rev_mvit_b_16x4", ARROW, reached=90.0, net=CLIPS, **LEARN),
+    smoke("mvit_image.smoke", "mvitv2_t", DRESS, reached=None, net=STILLS, clip=ONE, **LEARN),
+)
+RECIPES = {recipe.name: recipe for recipe in (*_PUBLISHED, *SMOKE)}

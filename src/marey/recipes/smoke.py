@@ -15,6 +15,8 @@ HARDWARE = "two cores of a laptop-class processor"
 ARROW = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,pull,approach,retreat"
 RHYTHM = "drawn:rhythm?train=360&val=90&test=9&difficulty=0"
 POSE = "drawn:direction?train=320&val=64&test=4&difficulty=0&classes=push,approach,open,sit"
+DRESSES = "ball_plain,ball_striped,ball_coat"  # what the figure of a picture wears
+DRESS = f"drawn:images?train=480&val=96&test=6&difficulty=0&classes={DRESSES}&layout=imagenet"
 
 SMOKE = Recipe(
     net={"width": 16, "depths": [1, 1, 1, 1], "dropout": 0.1, "pool": "global"},
