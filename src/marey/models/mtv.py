@@ -434,13 +434,13 @@ def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         first, rest = value[:, :1], value[:, 1:].transpose(1, 2)
         return torch.cat([first, _stretch(rest, shape[1] - 1).transpose(1, 2)], dim=1)
     if name.endswith("positions"):
-        first = 0 if isqrt(shape[1]) ** 2 == shape[1] else 1  # a row of the class token
-        old, new = isqrt(value.shape[1] - first), isqrt(shape[1] - first)
-        if old**2 + first != value.shape[1]:
+        rows = 0 if isqrt(shape[1]) ** 2 == shape[1] else 1  # of the class token
+        old, new = isqrt(value.shape[1] - rows), isqrt(shape[1] - rows)
+        if old**2 + rows != value.shape[1]:
             return None
-        grid = value[:, first:].transpose(1, 2).unflatten(2, (old, old))
+        grid = value[:, rows:].transpose(1, 2).unflatten(2, (old, old))
         grid = F.interpolate(grid, (new, new), mode="bilinear", align_corners=True)
-        return torch.cat([value[:, :first], grid.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([value[:, :rows], grid.flatten(2).transpose(1, 2)], dim=1)
     if name == "bottleneck":
         flat = value.flatten(2).transpose(1, 2)
         return _stretch(flat, shape[1]).transpose(1, 2).unflatten(2, value.shape[2:])
