@@ -14,6 +14,7 @@ is projected anew with the weights of now. Slots that no clip of the same video 
 from the softmax, so that a state has one shape from the first clip on.
 
 Source: C.-Y. Wu et al., "MeMViT", CVPR 2022, Sections 3 and 4, and the authors' code.
+Differs: compression starts as a mean, so that weights which know a clip know what is kept of it.
 """
 
 from __future__ import annotations
@@ -203,6 +204,8 @@ class MemoryAttention(nn.Module):
             if memory.kernel != ONES or memory.stride != ONES:
                 self.compress_k = TokenPool(width, 1, memory.kernel, memory.stride)
                 self.compress_v = TokenPool(width, 1, memory.kernel, memory.stride)
+                for pool in (self.compress_k, self.compress_v):
+                    nn.init.constant_(pool.weight, 1 / prod(memory.kernel))
         for name, rows in tables.items():
             setattr(self, f"rel_pos_{name}", nn.Parameter(torch.zeros(rows, depth)))
         self.proj = nn.Linear(plan.width, plan.width)

@@ -86,7 +86,7 @@ def _epic(model: str, start: str, metric: str, value: float, ahead: str = "") ->
     return named(base, name, EPIC_PAPER, claim, weights=weights)
 
 
-DRAWN = "drawn:recall?train=96&val=16&test=24&difficulty=0&size=96x72&fps=4&distance_s=2-12"
+DRAWN = "drawn:recall?train=96&val=16&test=24&difficulty=0&size=96x72&fps=2&distance_s=2-12"
 SMOKE = smoke(
     "memvit.smoke",
     "memvit_16x4",
@@ -94,20 +94,22 @@ SMOKE = smoke(
     reached=None,
     net={
         "width": 32,
-        "depths": [1, 1, 1],
-        "strides": [1, 2, 2],
-        "kv_stride": 4,
+        "depths": [1, 1],
+        "strides": [1, 2],
+        "patch_kernel": [3, 15, 15],
+        "patch_stride": [2, 8, 8],
+        "kv_stride": 2,
         "dropout": 0.0,
         "drop_path": 0.0,
         "pool": None,
-        "memory": [[1, 2, 3, 4, 5, 6, 7, 8]],
-        "compress_kernel": [1, 3, 3],
-        "compress_stride": [1, 2, 2],
+        "memory": [[], [1, 2, 3, 4, 5, 6]],
+        "compress_kernel": [1, 1, 1],  # few tokens as it is
+        "compress_stride": [1, 1, 1],
     },
-    clip={"frames": 2, "stride": 4, "rate": 4.0},
+    clip={"frames": 2, "stride": 2, "rate": 2.0},
     augment=AugmentChoice(flip=0.5),
     task=TaskChoice(kind="long_video"),
-    optim=OptimChoice(kind="adamw", lr=2e-3, weight_decay=0.05, clip_norm=1.0),
+    optim=OptimChoice(kind="adamw", lr=1e-3, weight_decay=0.05, clip_norm=1.0),
     schedule=ScheduleChoice(epochs=20.0, warmup_epochs=1.0, warmup_start=1e-4),
     run=RunChoice(batch=16, evaluate_epochs=20),
 )
