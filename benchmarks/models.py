@@ -83,11 +83,16 @@ def step(network: nn.Module, clip: Any, dtype: str) -> Callable[[], None]:
 
 
 def medians(runs: list[Callable[[], None]], repeats: int, clock: str) -> list[float]:
-    """Milliseconds of each, taking turns, after one call each to warm up."""
+    """Milliseconds of each, taking turns, after one call each to warm up.
+
+    Neighbours change places from turn to turn, so that neither always follows the other.
+    """
     now = time.process_time if clock == "cpu" else time.perf_counter
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(repeats + 1):
-        for run, found in zip(runs, times, strict=True):
+        for at in range(len(runs)):
+            at ^= turn % 2
+            run, found = runs[at], times[at]
             start = now()
             run()
             if DEVICE == "cuda":

@@ -121,7 +121,7 @@ def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = 
         return F.linear(places, kernel.flatten(1), shift).permute(0, 4, 1, 2, 3)
     if conv.kernel_size[0] == over == 1:
         frames = x.transpose(1, 2).flatten(0, 1)  # (B T, C, H, W)
-        kernel = kernel[:, :, 0]
+        kernel = kernel.squeeze(2)  # whose gradient, unlike a slice's, is no copy
         step, dilation = (down, across), conv.dilation[1:]
         found = F.conv2d(frames, kernel, shift, step, padding[1:], dilation, groups)
         return found.unflatten(0, (len(x), -1)).transpose(1, 2)

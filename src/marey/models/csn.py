@@ -84,7 +84,6 @@ class Csn(R2Plus1d):
     """(B, 3, T, H, W) -> (B, K) logits."""
 
     block = SeparatedBlock
-    learns_last = False  # the backward pass of kernels within each channel is slower so
 
     def __init__(self, config: CsnConfig) -> None:
         if config.block != "bottleneck" or {"2+1d", "whole"} & set(config.convs):

@@ -291,7 +291,6 @@ class R2Plus1d(ClipClassifier):
     """(B, C, T, H, W) -> (B, K) logits; C is 3, or 2 for flow. Time of any length is averaged."""
 
     block = Block
-    learns_last = True  # whether channels last in memory pay in training as well
 
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
@@ -318,8 +317,7 @@ class R2Plus1d(ClipClassifier):
         frames = config.frames if config.convs[0] == "whole" else 1
         channels = CHANNELS[config.modality]
         check_clip(clip, frames=frames, side=16, name=self.name, channels=channels)
-        if self.learns_last or not self.training:
-            clip = channels_last(clip)
+        clip = channels_last(clip)
         maps = []
         for step in self.stage_modules():
             clip = step(clip)
