@@ -98,7 +98,7 @@ def test_a_swapped_convolution_is_called_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("kernel", "stride"),
-    [((3, 1, 1), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((1, 1, 1), (2, 2, 2))],
+    [((3, 1, 1), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((1, 1, 1), (1, 2, 2))],
 )
 def test_dense_kernels_learn_alike_in_two_dimensions(
     kernel: Triple, stride: Triple, monkeypatch: pytest.MonkeyPatch

@@ -109,14 +109,16 @@ def fast_inference(x: Tensor) -> bool:
 def convolve(x: Tensor, conv: nn.Conv3d, kernel: Tensor, shift: Tensor | None = None) -> Tensor:
     """``conv`` with a kernel and bias of its form, in the way that is fastest on a CPU.
 
-    1x1x1 kernels multiply matrices, and kernels of one frame become 2-D convolutions over frames.
+    1x1x1 kernels multiply matrices, and kernels of one frame become 2-D convolutions over frames;
+    so do strided 1x1x1 ones that learn, as gradients of strided places come back channels first.
     Those over time alone become 2-D ones over (T, H W) in float32, which takes a third of the time.
     Depthwise kernels of one place get a zero on either side: as they are, torch computes them
     without its fast library on a single thread.
     """
     groups, padding = conv.groups, cast(Triple, conv.padding)
     over, down, across = conv.stride
-    if conv.kernel_size == (1, 1, 1) and groups == 1:
+    gathers = max(conv.stride) == 1 or not torch.is_grad_enabled()
+    if conv.kernel_size == (1, 1, 1) and groups == 1 and gathers:
         places = x[:, :, ::over, ::down, ::across].permute(0, 2, 3, 4, 1)  # (B, T, H, W, C)
         return F.linear(places, kernel.flatten(1), shift).permute(0, 4, 1, 2, 3)
     if conv.kernel_size[0] == over == 1:
