@@ -247,6 +247,19 @@ def test_boxes_look_at_boxes_of_past_clips() -> None:
     assert (told(padded, stream, boxes=boxes)[0] - found[0]).abs().max() > 1e-4
 
 
+def test_compression_starts_as_a_mean() -> None:
+    network = MeMViT(replace(MeMViTConfig(), **SMALL))
+    pool: Any = network.blocks[0].attn.compress_k
+    tokens = torch.randn(1, 1 + 4 * 4 * 4, 16, generator=torch.Generator().manual_seed(0))
+    grid = tokens[:, 1:].unflatten(1, (4, 4, 4)).movedim(-1, 1)
+    padded = torch.nn.functional.pad(grid, (1, 1, 1, 1, 3, 3))
+    mean = torch.nn.functional.avg_pool3d(padded, (7, 3, 3), (4, 2, 2))
+    wanted = torch.cat([tokens[:, :1], mean.flatten(2).transpose(1, 2)], dim=1)
+    found = pool(tokens, (4, 4, 4)).squeeze(1)
+    wanted = torch.nn.functional.layer_norm(wanted, (16,), eps=pool.norm.eps)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("uncompressed", [1, 2])
 def test_which_clips_teach_the_compression(uncompressed: int) -> None:
     """The published setting never does (its newest compressed clip is not looked at)."""
