@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from marey.layers.frames import FrameClassifier, FrameHead, TimeConv, fold, unfold
+from marey.layers.frames import (
+    FrameClassifier,
+    FrameHead,
+    TimeConv,
+    fold,
+    over_time,
+    unfold,
+)
 from marey.layers.resnet2d import Basic2d, Trunk2d
 
 
@@ -70,3 +77,30 @@ def test_a_convolution_over_time_is_torchs() -> None:
     ways = [torch.autograd.grad(x.square().sum(), [clip, conv.weight]) for x in (found, expected)]
     for ours, theirs in zip(*ways, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_gradients_over_time_are_torchs(frames: int) -> None:
+    conv = TimeConv(3).double()
+    torch.nn.init.normal_(conv.weight)
+    x = torch.randn(2 * frames, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    out = torch.randn(2 * frames, 3, 4, 5, dtype=torch.double)
+    found = torch.autograd.grad(conv(x, frames), [x, conv.weight], out)
+    clip = x.unflatten(0, (-1, frames))
+    plain = over_time(clip, conv.weight.squeeze(1)).flatten(0, 1)
+    for own, theirs in zip(found, torch.autograd.grad(plain, [x, conv.weight], out), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
+
+
+def test_half_maps_stay_half_over_time() -> None:
+    conv, x = TimeConv(3), torch.randn(8, 3, 4, 5)
+    torch.nn.init.normal_(conv.weight)
+    half = x.bfloat16().requires_grad_()
+    found = conv(half, 4)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), conv(half.detach().float(), 4), rtol=0.02, atol=0.05)
+    found.sum().backward()
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16
+    assert conv.weight.grad is not None
+    assert conv.weight.grad.dtype == torch.float32

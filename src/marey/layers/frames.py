@@ -14,9 +14,11 @@ over frames after the classifier, not features before it (the same without dropo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from marey.layers.heads import ClassifierHead, ClipClassifier
 from marey.types import Modality
@@ -87,11 +89,44 @@ class TimeConv(nn.Module):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         x = x.unflatten(0, (-1, frames))  # (B, T, C, H, W)
-        before, same, after = self.weight.squeeze(1)[..., None, None].unbind(1)  # (C, 1, 1) each
-        y = x * same
-        y[:, 1:].addcmul_(x[:, :-1], before)
-        y[:, :-1].addcmul_(x[:, 1:], after)
-        return y.flatten(0, 1)
+        weight = self.weight.squeeze(1).to(x.dtype)  # as autocast has it: float32 lifts the maps
+        learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+        if learns and not torch.compiler.is_compiling():
+            return _OverTime.apply(x, weight).flatten(0, 1)  # type: ignore[no-any-return]
+        return over_time(x, weight).flatten(0, 1)
+
+
+def over_time(x: Tensor, weight: Tensor) -> Tensor:
+    """(B, T, C, H, W), each frame with its neighbours by ``weight`` (C, 3)."""
+    before, same, after = weight[..., None, None].unbind(1)  # (C, 1, 1) each
+    y = x * same
+    y[:, 1:].addcmul_(x[:, :-1], before)
+    y[:, :-1].addcmul_(x[:, 1:], after)
+    return y
+
+
+class _OverTime(torch.autograd.Function):
+    """``over_time`` and its gradients; torch's own copy the maps for each of its parts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return over_time(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (given,), (x, weight) = gradients, ctx.saved_tensors
+        places = (0, 1, 3, 4)
+        of_weight = torch.stack(
+            [
+                (given[:, 1:] * x[:, :-1]).sum(places),
+                (given * x).sum(places),
+                (given[:, :-1] * x[:, 1:]).sum(places),
+            ],
+            dim=1,
+        )
+        return over_time(given, weight.flip(1)), of_weight
 
 
 class FrameHead(ClassifierHead):
