@@ -173,7 +173,7 @@ def _budget(plot: Plot, budget: float) -> str:
         return ""
     x = float(plot.across(place))
     line = f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-    return line + text_at(x + 4, TOP + 8, "budget", "start")
+    return line + text_at(x - 4, (TOP + HEIGHT - BOTTOM) / 2, "budget", "end")
 
 
 def _dot(plot: Plot, row: Row, kind: str, hue: str) -> str:
