@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from marey import zoo
 from marey.choices import TaskChoice
 from marey.engine.tabulate import BATCHES, accuracies, clips_of
@@ -57,10 +59,11 @@ def together(common: Recipe, out: Path, widths: Sequence[float]) -> dict[float, 
         task=TaskChoice(kind="mutual"),
     )
     train(recipe, out, progress=print_nothing)
-    network = zoo.load(out)
+    network = zoo.load(out).eval()
     settings = [Setting(width, frames=8, size=64) for width in widths]
     loader = recipe.build_loader("train", network, batch=recipe.run.batch, rank=0, world=1)
-    network.recalibrate(clips_of(loader, BATCHES), settings)
+    clips = clips_of(loader, BATCHES, torch.device("cpu"))
+    network.recalibrate(clips, settings)
     reached = accuracies(recipe, network, settings)
     return dict(zip(widths, (100 * value for value in reached), strict=True))
 
@@ -76,24 +79,26 @@ def print_nothing(row: object) -> None:
     """Progress that is not shown."""
 
 
-def figures(
-    common: Recipe, out: Path, widths: Sequence[float], only: str = ""
-) -> dict[str, dict[str, float]]:
-    """What one seed reached, ``one`` and ``own`` by width; kept in ``out`` as it comes.
+def run(common: Recipe, out: Path, widths: Sequence[float], name: str) -> None:
+    """One run, ``one`` or ``own`` and its width, unless what it reached is there."""
+    kept = out / f"{name}.json"
+    if kept.exists():
+        return
+    if name == "one":
+        found = together(common, out / name, widths)
+    else:
+        width = float(name.removeprefix("own"))
+        found = {width: alone(common, out / name, width)}
+    kept.write_text(json.dumps({f"{width:g}": top1 for width, top1 in found.items()}))
 
-    ``only`` names the one run to make if it is missing, as its folder is called.
-    """
-    kept = out / "reached.json"
-    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
-    if "one" not in found and only in ("", "one"):
-        one = together(common, out / "one", widths)
-        found["one"] = {f"{width:g}": top1 for width, top1 in one.items()}
-        kept.write_text(json.dumps(found))
-    for width in widths:
-        own = found.setdefault("own", {})
-        if f"{width:g}" not in own and only in ("", f"own{width:g}"):
-            own[f"{width:g}"] = alone(common, out / f"own{width:g}", width)
-            kept.write_text(json.dumps(found))
+
+def figures(out: Path, widths: Sequence[float]) -> dict[str, dict[str, float]]:
+    """What the runs of one seed reached, ``one`` and ``own`` by width; those there are."""
+    found: dict[str, dict[str, float]] = {side: {} for side in SIDES}
+    for name in ("one", *(f"own{width:g}" for width in widths)):
+        kept = out / f"{name}.json"
+        if kept.exists():
+            found["one" if name == "one" else "own"].update(json.loads(kept.read_text()))
     return found
 
 
@@ -117,9 +122,9 @@ def main(words: list[str] | None = None) -> int:
         if not chosen.only_print:
             folder.mkdir(parents=True, exist_ok=True)
             common = base(chosen.epochs, seed, chosen.data)
-            rows.append(figures(common, folder, chosen.widths, chosen.only))
-        elif (folder / "reached.json").exists():
-            rows.append(json.loads((folder / "reached.json").read_text()))
+            for name in [chosen.only] if chosen.only else runs:
+                run(common, folder, chosen.widths, name)
+        rows.append(figures(folder, chosen.widths))
     print(f"{'width':>6} {'one network':>16} {'trained alone':>16}  claim")
     shown = []
     for width in chosen.widths:
