@@ -1,7 +1,7 @@
 """MutualNet's claim in miniature: one network at each width, beside that width trained alone.
 
     python studies/widths.py --out runs/widths          three seeds, widths 1, 0.5 and 0.25
-    python studies/widths.py --seeds 0 --epochs 4
+    python studies/widths.py --seeds 0 --epochs 6
     python studies/widths.py --seeds 0 --only own0.5    one run: "one", or the width alone
     python studies/widths.py --out runs/widths --only-print
 
@@ -107,7 +107,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="One network at each width, and each alone.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--widths", type=float, nargs="+", default=list(WIDTHS))
-    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--epochs", type=float, default=20.0)
     parser.add_argument("--data", default=POSE)
     parser.add_argument("--out", type=Path, default=Path("runs/widths"))
     parser.add_argument("--only", metavar="RUN", default="", help="one, or own and a width: own0.5")

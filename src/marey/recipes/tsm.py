@@ -92,8 +92,8 @@ SMALL = tuple(
 
 NARROW = {"pool": None, "share": 4, "depths": [2, 2, 2, 2]}  # an eighth of 16 channels is two
 SMOKE = (
-    smoke("tsm.smoke", "tsm_r18_8f", ARROW, reached=None, net=NARROW),
-    smoke("tsm_online.smoke", "tsm_online_r18_8f", ARROW, reached=None, net={**NARROW, "share": 2}),
+    smoke("tsm.smoke", "tsm_r18_8f", ARROW, reached=95.0, net=NARROW),
+    smoke("tsm_online.smoke", "tsm_online_r18_8f", ARROW, reached=95.0, net={**NARROW, "share": 2}),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (*PUBLISHED, *SMALL, *SMOKE)}
