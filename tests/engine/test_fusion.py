@@ -90,3 +90,9 @@ def test_folders_without_class_scores_are_refused(tmp_path: Path) -> None:
     (tmp_path / "predictions.json").write_text('[{"key": "a", "segments": []}]')
     with pytest.raises(ValueError, match="holds no class scores"):
         read_evaluation(tmp_path)
+
+
+def test_scores_of_several_label_sets_are_refused() -> None:
+    pair = [replace(evaluation(FRAMES), metrics={"action_top1": 0.5, "verb_top1": 0.5})] * 2
+    with pytest.raises(ValueError, match="measured by action_top1, verb_top1 cannot be fused"):
+        fuse(pair)

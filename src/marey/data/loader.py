@@ -17,7 +17,7 @@ from __future__ import annotations
 import atexit
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -200,12 +200,7 @@ def build_loader(
     Repeats count as clips: with ``augment.repeats`` 2, a batch of 8 holds 4 videos twice.
     Raises ValueError for an empty table or numbers that do not divide.
     """
-    if not len(dataset):
-        raise ValueError("the split has no rows; choose another split or check the list")
-    if batch < 1 or workers < 0:
-        raise ValueError(f"batch {batch} with {workers} workers; use at least 1 and 0")
-    if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} is not one of {world} processes, counted from 0")
+    check_place(dataset, batch, workers, rank, world)
     repeats = dataset.augment.repeats
     if training and (repeats < 1 or batch % repeats):
         raise ValueError(f"a batch of {batch} clips does not divide into {repeats} of each video")
@@ -222,6 +217,16 @@ def build_loader(
         shape_of=shape_of,
     )
     return ClipLoader(dataset, order, mix=mix, workers=workers)
+
+
+def check_place(dataset: Sized, batch: int, workers: int, rank: int, world: int) -> None:
+    """Raises ValueError for an empty table, and for numbers that no loader can have."""
+    if not len(dataset):
+        raise ValueError("the split has no rows; choose another split or check the list")
+    if batch < 1 or workers < 0:
+        raise ValueError(f"batch {batch} with {workers} workers; use at least 1 and 0")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} is not one of {world} processes, counted from 0")
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -26,7 +26,7 @@ from marey.choices import AugmentChoice, DataChoice, StreamChoice
 from marey.data import transforms
 from marey.data.augment import TrainAugment
 from marey.data.dataset import ClipShape, lost_frames, mirror_rules, seeded, why
-from marey.data.loader import ClipLoader
+from marey.data.loader import ClipLoader, check_place
 from marey.data.stream_order import Numbers, StreamOrder
 from marey.data.table import ItemTable
 from marey.data.windows import test_size
@@ -325,12 +325,7 @@ def build_streams(
 
     Raises ValueError for an empty table or numbers that cannot be.
     """
-    if not len(dataset):
-        raise ValueError("the split has no rows; choose another split or check the list")
-    if batch < 1 or workers < 0:
-        raise ValueError(f"batch {batch} with {workers} workers; use at least 1 and 0")
-    if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} is not one of {world} processes, counted from 0")
+    check_place(dataset, batch, workers, rank, world)
     order = StreamOrder(
         numbers=dataset.numbers,
         batch=batch,
