@@ -36,7 +36,7 @@ REACH = max(age for ages in SMOKE.net["memory"] for age in ages)  # clips, of on
 SOLVED = 0.9
 BINS = ((1, 2), (3, 4), (5, REACH))
 DATA = "drawn:recall?train=160&val=2&test=48&difficulty=0&size=96x72&fps=2&distance_s=2-14"
-EPOCHS = 8.0
+EPOCHS = 12.0
 BEFORE_S = 2.4  # seconds before an event in which nothing happens
 
 
@@ -51,8 +51,7 @@ def start(out: Path) -> Path:
             data={"path": str(listed), "workers": 0},
             net={"memory": []},
             task={"kind": "classification"},
-            optim={"lr": 2e-3},
-            schedule={"epochs": 6.0},
+            schedule={"epochs": 15.0},
         )
         train(recipe, out / "start")
     return weights

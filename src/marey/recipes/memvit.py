@@ -94,7 +94,7 @@ SMOKE = smoke(
     reached=None,
     net={
         "width": 32,
-        "depths": [1, 1],
+        "depths": [1, 2],
         "strides": [1, 2],
         "patch_kernel": [3, 15, 15],
         "patch_stride": [2, 8, 8],
@@ -102,7 +102,7 @@ SMOKE = smoke(
         "dropout": 0.0,
         "drop_path": 0.0,
         "pool": None,
-        "memory": [[], [1, 2, 3, 4, 5, 6]],
+        "memory": [[], [], [1, 2, 3, 4, 5, 6]],  # what the last layer recalls is told by two
         "compress_kernel": [1, 1, 1],  # few tokens as it is
         "compress_stride": [1, 1, 1],
     },

@@ -75,3 +75,15 @@ def test_using_shows_the_same_picture_whatever_was_taken(monkeypatch) -> None:
 def test_impossible_distance_is_refused() -> None:
     with pytest.raises(ValueError, match="distance_s is 30-10"):
         synthetic.draw("recall", "train", 0, distance_s=(30, 10))
+
+
+def test_a_ball_is_red_and_a_cup_is_blue_in_every_split() -> None:
+    for split in ("train", "val", "test"):
+        for index in range(3):
+            film = film_of("recall", split, index, SMALL)
+            events = film.spans[::2]
+            assert len(events) >= 2
+            for number, (_, _, kind) in enumerate(events):
+                inks = [s.colour for s in film.stage.strokes if s.tag == f"prop {number}"]
+                assert len(inks) >= 2
+                assert {np.sign(red - blue) for red, _, blue in inks} == {1 if kind == 1 else -1}

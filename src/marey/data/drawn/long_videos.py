@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from marey.data.drawn import figures, motions, props
+from marey.data.drawn import figures, motions, pools, props
 from marey.data.drawn.crowds import ACTIONS, timed
 from marey.data.drawn.film import Film
+from marey.data.drawn.pools import PropSkin
 from marey.data.drawn.stage import Setting, Stage, add_crowd, look_of, skin_of
 
 UNTRIMMED_CLASSES = ACTIONS
@@ -14,6 +15,7 @@ RECALL_PROPS = ("ball", "cup")
 RECALL_CLASSES = ("wait", "take ball", "take cup", "use ball", "use cup")
 TAKE_S, USE_S = 2.4, 2.4
 LARGE = 2.0  # times the usual prop: what is asked is memory, not sharp eyes
+RECALL_HUES = (0.02, 0.6)  # red balls and blue cups, for the same reason
 
 
 def segments(duration_s: float, rng: np.random.RandomState) -> list[tuple[float, float, int]]:
@@ -68,6 +70,15 @@ def recall_plan(
         now = use + USE_S + rng.uniform(1.5, 4.0)
 
 
+def recall_skin(setting: Setting, number: int, kind: int) -> PropSkin:
+    """The colours of a prop that is taken: its kind shows in its hue."""
+    rng = setting.stream(f"skin of prop {number}")
+    hue = RECALL_HUES[kind] + rng.uniform(-0.02, 0.02)
+    first = pools.colour(hue, rng.uniform(0.75, 0.9), rng.uniform(0.8, 0.95))
+    second = pools.colour(hue, rng.uniform(0.1, 0.3), rng.uniform(0.85, 1.0))
+    return PropSkin(number, first, second)
+
+
 def recall(setting: Setting, distance_s: tuple[float, float]) -> Film:
     """A figure takes a prop out of the air and puts it away; much later it uses what it took.
 
@@ -96,7 +107,8 @@ def recall(setting: Setting, distance_s: tuple[float, float]) -> Film:
         figures.reach(actor.seen, "l", held, grip, 1.0)
         scale = LARGE * place.scale
         bench = props.Bench(held, scale, figures.layer(place) + 1, f"prop {number}")
-        for stroke in props.DRAWERS[RECALL_PROPS[kind]](bench, skin_of(setting, f"prop {number}")):
+        skin = recall_skin(setting, number, kind)
+        for stroke in props.DRAWERS[RECALL_PROPS[kind]](bench, skin):
             stroke.shown = shown & (share < 0.92)
             stage.add([stroke])
     stage.dress(actor, motion, place)
