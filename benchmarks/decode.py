@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -47,7 +48,7 @@ def scene(frames: int, height: int, width: int) -> Iterator[np.ndarray]:
         yield np.minimum(image, 240) + grain[t % 4]
 
 
-def read_ours(backend: str) -> Reader:
+def read_ours(backend: Literal["auto", "pyav", "torchcodec"]) -> Reader:
     def read(path: str, wanted: list[int]) -> np.ndarray:
         index.forget()
         with open_video(path, backend=backend) as video:

@@ -64,7 +64,7 @@ def worker(items: Any, number: int, answers: Any) -> None:
 
 def worker_mb(items: Any, method: str, workers: int) -> float:
     """Mean unique memory of workers over ``items``, MB."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     answers = context.Queue()
     started = [context.Process(target=worker, args=(items, n, answers)) for n in range(workers)]
     for process in started:

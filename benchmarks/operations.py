@@ -47,7 +47,7 @@ def slices_summed(x: Tensor, conv: nn.Conv3d) -> Tensor:
 def frames_by_places(x: Tensor, conv: nn.Conv3d) -> Tensor:
     """A k x 1 x 1 kernel as a 2-D convolution over (T, H W)."""
     kernel = conv.weight.flatten(3)
-    found = F.conv2d(x.flatten(3), kernel, None, 1, (conv.padding[0], 0), 1, conv.groups)
+    found = F.conv2d(x.flatten(3), kernel, None, 1, (kernel.shape[2] // 2, 0), 1, conv.groups)
     return found.unflatten(3, x.shape[3:])
 
 
@@ -101,7 +101,7 @@ class Operation:
 
     def conv(self) -> nn.Conv3d:
         size: Triple = (1, 1, 1) if self.pools else self.kernel
-        half = tuple(k // 2 for k in size)
+        half = (size[0] // 2, size[1] // 2, size[2] // 2)
         groups = self.width if self.depthwise else 1
         step = (1, self.stride, self.stride)
         return nn.Conv3d(self.shape[1], self.width, size, step, half, groups=groups, bias=False)
@@ -181,7 +181,7 @@ def line(operation: Operation, dtype: torch.dtype, learns: bool, repeats: int) -
             gap = float((way(x, conv) - wanted).abs().max())
             if gap > 1e-4:
                 raise ValueError(f"{operation.name} as {name} differs by {gap:.1e}")
-    runs = []
+    runs: list[Callable[[], None]] = []
     for x, way in ways.values():
         given = x.to(dtype).detach().requires_grad_(learns)
         runs.append(partial(once, way, given, conv, dtype, learns))

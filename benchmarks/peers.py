@@ -62,7 +62,7 @@ def hub(name: str, **options: Any) -> Callable[[], nn.Module]:
         network = maker(f"pytorchvideo.models.hub:{name}", **options)()
         for module in network.modules():
             if isinstance(getattr(module, "activation", None), nn.Softmax):
-                module.activation = None
+                setattr(module, "activation", None)  # noqa: B010
         return network
 
     return make

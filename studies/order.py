@@ -132,6 +132,7 @@ def found_of(recipe: Recipe, task: str, weights: Path) -> dict[str, Any]:
     judge, rows, labels = recipe.build_task(network), [], []
     with torch.inference_mode():
         for batch in loader.epoch(0):
+            assert isinstance(batch.target, torch.Tensor), "one label set"
             rows.append(judge.scores(network, *batch.clips))
             labels.append(batch.target.argmax(1))
     scores, truth = torch.cat(rows), torch.cat(labels)

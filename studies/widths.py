@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -59,7 +60,7 @@ def together(common: Recipe, out: Path, widths: Sequence[float]) -> dict[float, 
         task=TaskChoice(kind="mutual"),
     )
     train(recipe, out, progress=print_nothing)
-    network = zoo.load(out).eval()
+    network: Any = zoo.load(out).eval()
     settings = [Setting(width, frames=8, size=64) for width in widths]
     loader = recipe.build_loader("train", network, batch=recipe.run.batch, rank=0, world=1)
     clips = clips_of(loader, BATCHES, torch.device("cpu"))
