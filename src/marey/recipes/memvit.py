@@ -92,6 +92,7 @@ SMOKE = smoke(
     "memvit_16x4",
     DRAWN,
     reached=None,
+    metric="mAP",
     net={
         "width": 32,
         "depths": [1, 2],

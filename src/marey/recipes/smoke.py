@@ -37,9 +37,17 @@ SMOKE = Recipe(
 )
 
 
-def smoke(name: str, model: str, path: str, *, reached: float | None, **changes: Any) -> Recipe:
-    """``SMOKE`` for one network and one drawn data set; ``reached`` is top-1 in per cent, seen;
-    None where no run was finished yet.
+def smoke(
+    name: str,
+    model: str,
+    path: str,
+    *,
+    reached: float | None,
+    metric: str = "top1",
+    **changes: Any,
+) -> Recipe:
+    """``SMOKE`` for one network and one drawn data set; ``reached`` is the metric in per cent,
+    seen; None where no run was finished yet.
 
     ``changes`` of ``net`` and ``clip`` are merged into those of ``SMOKE``; None takes a field away.
     """
@@ -48,7 +56,7 @@ def smoke(name: str, model: str, path: str, *, reached: float | None, **changes:
         changes[table] = {field: value for field, value in merged.items() if value is not None}
     claim = Claim(
         dataset=path,
-        metric="top1",
+        metric=metric,
         value=reached,
         protocol="1x1 view of the val split, at least",
         source="a run of studies/smoke.py",

@@ -66,7 +66,23 @@ def test_both_halves_are_independent() -> None:
     assert not np.allclose(slow[::2], fast[::2])
 
 
-@pytest.mark.parametrize("task", ["fine", "direction", "rhythm", "appearance", "both"])
+def test_a_prop_beside_the_figure_stands_still_and_does_not_change_its_motion() -> None:
+    clips = [
+        synthetic.draw("beside", "train", k, size=(48, 64), frames=16, difficulty=0)
+        for k in range(9)
+    ]
+    ball, box, flag = (clip.frames.astype(int) for clip in clips[1::3])  # one tempo
+    assert [clips[k].label for k in (1, 4, 7)] == [1, 4, 7]
+    for one, other in ((ball, box), (box, flag), (ball, flag)):
+        unlike = np.abs(one - other).max(axis=(0, 3)) > 40  # where the props stand
+        assert 20 < unlike.sum() < 600
+        moved = [np.abs(clip[8] - clip[0]).max(axis=2) > 40 for clip in (one, other)]
+        assert moved[0].sum() > 10
+        assert not (moved[0] & unlike).any()
+        assert np.array_equal(moved[0] & ~unlike, moved[1] & ~unlike)
+
+
+@pytest.mark.parametrize("task", ["fine", "direction", "rhythm", "appearance", "both", "beside"])
 def test_labels_are_balanced_and_subsets_keep_the_order(task: str) -> None:
     count = len(synthetic.TASKS[task].classes)
     some = synthetic.TASKS[task].classes[1:4]
@@ -75,7 +91,8 @@ def test_labels_are_balanced_and_subsets_keep_the_order(task: str) -> None:
         for k in range(6)
     ]
     assert labels == [0, 1, 2, 0, 1, 2]
-    assert count == {"fine": 10, "direction": 12, "rhythm": 9, "appearance": 12, "both": 9}[task]
+    counts = {"fine": 10, "direction": 12, "rhythm": 9, "appearance": 12, "both": 9, "beside": 9}
+    assert count == counts[task]
 
 
 def test_actors_stay_in_the_frame() -> None:
@@ -99,7 +116,7 @@ def test_names_of_partners() -> None:
         directions.partner("walk")
 
 
-@pytest.mark.parametrize("task", ["fine", "rhythm", "both", "appearance", "direction"])
+@pytest.mark.parametrize("task", ["fine", "rhythm", "both", "beside", "appearance", "direction"])
 def test_a_round_over_the_classes_shares_its_scene(task: str) -> None:
     """So no class can be told by its background, its figure or where the figure stands."""
     from marey.data.drawn.film import Options

@@ -19,6 +19,7 @@ CLOSE = (0.98, 1.08)  # figure heights per frame height: feet outside, as tempo 
 RHYTHM_CLASSES = tuple(f"{name} {tempo}" for name in motions.RHYTHMIC for tempo in TEMPOS)
 BOTH_PROPS = ("ball", "box", "flag")
 BOTH_CLASSES = tuple(f"{kind} {tempo}" for kind in BOTH_PROPS for tempo in TEMPOS)
+BESIDE = 1.5  # times the usual prop, where it stands beside a figure
 
 
 def heading(action: motions.Action, rng: np.random.RandomState) -> float:
@@ -106,6 +107,24 @@ def both(setting: Setting, name: str) -> Stage:
     actor = stage.enter(look_of(setting, "actor"), motion, place)
     hold(stage, actor, place, kind, "l")
     stage.dress(actor, motion, place)
+    return stage
+
+
+def beside(setting: Setting, name: str) -> Stage:
+    """As ``both``, but the prop stands still beside who waves: no motion tells which it is."""
+    stage, rng = Stage(setting), setting.stream("deed")
+    kind, tempo = name.rsplit(" ", 1)
+    add_crowd(stage)
+    side = rng.choice([-1.0, 1.0])
+    place = setting.place(0.5 - side * rng.uniform(0.08, 0.12), rng.uniform(0.76, 0.84))
+    motion = motions.flap(rng.uniform() + CYCLES[TEMPOS.index(tempo)] * setting.times)
+    motion["yaw"] = np.full(setting.frames, rng.uniform(-30, 30))
+    stage.act(look_of(setting, "actor"), motion, place)
+    height, width = setting.size
+    spot = ((0.5 + side * rng.uniform(0.2, 0.24)) * width, rng.uniform(0.74, 0.78) * height)
+    at = np.tile(np.array(spot), (setting.frames, 1))
+    bench = props.Bench(at, BESIDE * place.scale, figures.layer(place) + 1.0, "prop")
+    stage.add(props.DRAWERS[kind](bench, skin_of(setting, "prop")))
     return stage
 
 

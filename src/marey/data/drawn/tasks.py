@@ -177,6 +177,13 @@ TASKS: Mapping[str, TaskInfo] = {
         _plain("both", actions.BOTH_CLASSES, actions.both),
         summary="prop and tempo: a frame tells one half, fast motion the other",
     ),
+    "beside": TaskInfo(
+        actions.BOTH_CLASSES,
+        64,
+        (360, 90, 90),
+        _plain("beside", actions.BOTH_CLASSES, actions.beside),
+        summary="a prop that stands still and a tempo: motion does not tell the prop",
+    ),
     "order": TaskInfo(
         orders.CLASSES,
         64,
