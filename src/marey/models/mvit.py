@@ -234,9 +234,7 @@ class MViT(ClipClassifier):
         super().__init__()
         self.config = config
         self.plans = plan_blocks(config)
-        self.patch_embed = Stem(
-            config.channels, config.width, config.patch_kernel, config.patch_stride
-        )
+        self.patch_embed = self.stem()
         self.positions = TokenPositions(
             config.width, config.grid, kind=config.positions, class_token=config.class_token
         )
@@ -249,6 +247,11 @@ class MViT(ClipClassifier):
             self.norm = nn.LayerNorm(self.widths[0], eps=EPSILON)
             self.head = ClassifierHead(self.widths, config.num_classes, dropout=config.dropout)
         start_transformer(self, head_scale=config.head_scale, tables=not config.pyramid)
+
+    def stem(self) -> Stem:
+        """The patches; a system built on this one may make others."""
+        config = self.config
+        return Stem(config.channels, config.width, config.patch_kernel, config.patch_stride)
 
     def block(self, index: int, plan: BlockPlan) -> Block:
         """One block of the network; a system built on this one may make another."""
