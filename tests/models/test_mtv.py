@@ -228,6 +228,11 @@ def test_views_start_from_images() -> None:
         ({"crop": 20}, "does not divide"),
         ({"views": ()}, "views is empty"),
         ({"num_classes": 0}, "num_classes is 0"),
+        ({"frames": 0}, "frames is 0"),
+        ({"crop": -8}, "crop is -8"),
+        ({"views": (replace(SMALL.views[0], tubelet=(0, 8, 8)),)}, "a number below 1"),
+        ({"encoder": replace(SMALL.encoder, heads=0)}, "a number below 1"),
+        ({"drop_path": 1.5}, r"drop_path is 1.5; it must be in \[0, 1\)"),
         (
             {"frames": 12, "views": (*SMALL.views[:1], replace(SMALL.views[1], tubelet=(6, 8, 8)))},
             "do not align",

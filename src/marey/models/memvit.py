@@ -368,8 +368,16 @@ def check_config(config: MeMViTConfig) -> None:
             raise ValueError(
                 f"{name} is {getattr(config, name)!r} but MeMViT has {getattr(plain, name)!r} only"
             )
-    if config.image or config.pool_kernel < 2:
-        raise ValueError("MeMViT reads clips with pooling kernels of 2 or more; see patch_kernel")
+    if config.image or config.pool_kernel in (0, 1):
+        raise ValueError("MeMViT reads clips with pooling kernels of 3 or more; see patch_kernel")
+    for name in ("compress_kernel", "compress_stride"):
+        if min(getattr(config, name)) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; numbers must be 1 or more")
+    if len(config.depths) > 1 and config.width % (2 * config.heads):
+        raise ValueError(
+            f"width {config.width} does not divide into the {2 * config.heads} heads of the second "
+            "stage, which pools before it widens"
+        )
     for ages in config.memory:
         if list(ages) != sorted(set(ages)) or any(age < 1 for age in ages):
             raise ValueError(f"memory has {ages}; name increasing ages from 1 on, as (2, 4)")
@@ -382,5 +390,11 @@ def check_config(config: MeMViTConfig) -> None:
         raise ValueError("memory names no age in any layer; use () for none")
     if config.boxes and config.frame_level:
         raise ValueError("frame_level answers for frames and boxes for boxes; set one of them")
-    if config.boxes and config.box_slots < 1:
-        raise ValueError(f"box_slots is {config.box_slots}; it must be 1 or more")
+    width = config.width * 2 ** (len(config.depths) - 1)
+    for name in ("box_slots", "box_blocks", "box_heads") if config.boxes else ():
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more")
+    if config.boxes and width % config.box_heads:
+        raise ValueError(
+            f"box features of width {width} do not split into {config.box_heads} heads"
+        )

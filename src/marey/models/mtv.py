@@ -477,12 +477,14 @@ def check_config(config: MTVConfig) -> None:
     """Raises ValueError for views that cannot be aligned, and for sizes that do not divide."""
     if not config.views:
         raise ValueError("views is empty; give one or more, as views_of('Ti/8+S/4+B/2')")
-    for name, value in {
-        "num_classes": config.num_classes,
-        "bottlenecks": config.bottlenecks,
-    }.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    for name in ("num_classes", "bottlenecks", "frames", "crop"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more")
+    if not 0.0 <= config.drop_path < 1.0:
+        raise ValueError(f"drop_path is {config.drop_path:g}; it must be in [0, 1)")
+    for view in (*config.views, config.encoder):
+        if min(view.width, view.heads, view.hidden, view.depth + 1, *view.tubelet) < 1:
+            raise ValueError(f"{view} has a number below 1; only its depth may be 0")
     for view in config.views:
         time, high, wide = view.tubelet
         if config.frames % time or config.crop % high or config.crop % wide:

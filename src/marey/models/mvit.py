@@ -360,6 +360,15 @@ def check_config(config: MViTConfig) -> None:
         raise ValueError(
             f"depths is {config.depths} and strides {config.strides}; give one of each a stage"
         )
+    if not 0.0 <= config.drop_path < 1.0:
+        raise ValueError(f"drop_path is {config.drop_path:g}; it must be in [0, 1)")
+    for name in ("strides", "patch_kernel", "patch_stride"):
+        if min(getattr(config, name)) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; numbers must be 1 or more")
+    if config.pool_kernel < 0 or (config.pool_kernel and config.pool_kernel % 2 == 0):
+        raise ValueError(
+            f"pool_kernel is {config.pool_kernel}; it must be odd, or 0 for the stride and one more"
+        )
     if config.width % config.heads:
         raise ValueError(f"width {config.width} does not divide into {config.heads} heads")
     shrinks = config.patch_stride[1] * prod(config.strides)
