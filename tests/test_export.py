@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,18 +132,19 @@ MEMORY = {
 }
 
 
-def remembering() -> nn.Module:
+def remembering(**fields: Any) -> nn.Module:
     torch.manual_seed(0)
-    model = marey.build("memvit_16x4", **MEMORY).eval()
+    model = marey.build("memvit_16x4", **MEMORY, **fields).eval()
     for name, value in model.named_parameters():
         if "rel_pos" in name or value.dim() > 1:
             nn.init.normal_(value, std=0.2)
     return model
 
 
+@pytest.mark.parametrize("fields", [{}, {"causal": True, "frame_level": True}], ids=str)
 @pytest.mark.parametrize("ending", [".pt2", pytest.param(".onnx", marks=has_onnx)])
-def test_a_memory_goes_in_and_comes_out(ending: str, tmp_path: Path) -> None:
-    model = remembering()
+def test_a_memory_goes_in_and_comes_out(ending: str, fields: dict, tmp_path: Path) -> None:
+    model = remembering(**fields)
     path = tmp_path / f"net{ending}"
     told = export(model, path)
     assert told.difference == pytest.approx(0, abs=2e-5)

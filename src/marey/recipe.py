@@ -240,6 +240,7 @@ class Recipe:
             if self.schedule.multigrid != "none":
                 raise ValueError("clips in order have one shape: leave schedule.multigrid at none")
             dataset = SequenceDataset(items, model.spec, streams=self.task.streams, **shared)
+            dataset.frame_level = bool(getattr(model.config, "frame_level", False))
             where = {"rank": place[0], "world": place[1], "workers": workers}
             return build_streams(dataset, batch=batch, seed=seed, **where)
         if self.kind_of(model) == "temporal_detection":

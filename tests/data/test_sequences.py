@@ -126,6 +126,28 @@ def test_a_sample_shows_the_frames_of_its_moments(segments: Path) -> None:
     assert data.sample(16, 0).clamped  # 0.6 s of one
 
 
+def test_frames_have_labels_of_their_own(segments: Path) -> None:
+    told = {}
+    for training in (True, False):
+        data = dataset(segments, training=training)
+        data.frame_level = True
+        told[training] = [data.sample(n, 0).target for n in (0, 1, 2, 6)]
+        assert all(isinstance(target, torch.Tensor) for target in told[training])
+        assert [set(data[n].target) for n in (0, 1, 2)] == [{0}, {1}, set()]
+    # a frame at 0.25 and 0.75, 1.25 and 1.75, 2.25 and 2.75 of a; at 2.25 and 2.75 of b
+    jump, turn, both, none = [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]
+    wanted = [[none, jump], [both, turn], [turn, none], [turn, turn]]
+    assert [target.tolist() for target in told[True]] == wanted
+    assert [target.tolist() for target in told[False]] == [frames[-1] for frames in wanted]
+
+
+def test_mirrored_frames_have_mirrored_labels(segments: Path) -> None:
+    augment = AugmentChoice(flip=1.0, swap_labels=(("jump", "turn"),))
+    data = dataset(segments, training=True, augment=augment)
+    data.frame_level = True
+    assert data.sample(1, 0).target.tolist() == [[1.0, 1.0], [1.0, 0.0]]
+
+
 def test_all_clips_of_a_video_are_cut_alike(segments: Path) -> None:
     for shared in (True, False):
         data = dataset(segments, training=True, streams=StreamChoice(share_crop=shared), seed=1)

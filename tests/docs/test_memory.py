@@ -63,9 +63,11 @@ def test_thirty_times_the_support_for_five_per_cent() -> None:
 
 
 def test_the_lines_run() -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    text, of_frames = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(text.replace("224, 224", "32, 32"), "memory.md", "exec"), names)
     assert names["logits"].shape == (1, 400)
     assert len(names["state"].tokens()) == 3
     assert names["model"].config.support == 8 * 4
+    exec(compile(of_frames.replace("224, 224", "32, 32"), "memory.md", "exec"), names)
+    assert names["logits"].shape == (1, 8, 400)

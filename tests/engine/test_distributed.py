@@ -53,9 +53,10 @@ def test_sharded_parameters_train_and_resume(found: dict[str, Any]) -> None:
     assert found["parallel"]["from ddp"] < 1e-6
 
 
-def test_each_process_remembers_its_own_videos(found: dict[str, Any]) -> None:
-    told = found["long_video"]
-    assert told["steps"] == 15
+@pytest.mark.parametrize("kind", ["", "fsdp "])
+def test_each_process_remembers_its_own_videos(found: dict[str, Any], kind: str) -> None:
+    assert found["long_video"]["steps"] == 15
+    told = found["long_video"][kind]
     assert told["resumed"] is True
     assert told["apart"] < 1e-5
     assert [len(rows) for rows in told["last"]] == [1, 1]

@@ -173,9 +173,10 @@ def transformer(ranks: distributed.Ranks) -> Any:
 
 
 def long_video(out: Path) -> Any:
-    """A stream of clips each: stopped and resumed with the memories of both, and as one process."""
+    """A stream of clips each: stopped and resumed with the memories of both, and as one process;
+    copied and sharded. One layer teaches its compression, the other cannot."""
     data = "drawn:recall?train=2&val=2&test=0&fps=4&size=48x32&difficulty=0&distance_s=2-6"
-    net = {"depths": [1, 1], "strides": [1, 2], "width": 8, "kv_stride": 4, "memory": [[2], []]}
+    net = {"depths": [1, 1], "strides": [1, 2], "width": 8, "kv_stride": 4, "memory": [[1], [2]]}
     side = {"size": 32, "test_size": 32, "short_side": 32, "jitter": [32, 32]}
     recipe = Recipe(model="memvit_16x4", net={**net, "dropout": 0.0, "drop_path": 0.0}).changed(
         clip={"frames": 2, "stride": 4, "rate": 4.0, **side},
@@ -190,14 +191,16 @@ def long_video(out: Path) -> Any:
     if ranks.main:
         recipe.open_data()  # drawn once
     distributed.wait(2)
-    train(recipe, out / "whole", progress=silent)
-    tiny_run.interrupt_before(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        train(recipe, out / "stopped", progress=silent)
-        raise AssertionError("was not stopped")
-    except Stopped:
-        tiny_run.loop.backward = tiny_run.backward
-    train(recipe, out / "stopped", progress=silent)
+    sharded = recipe.changed(run={"parallel": "fsdp"})
+    for chosen, kind in ((recipe, ""), (sharded, "fsdp ")):
+        train(chosen, out / f"{kind}whole", progress=silent)
+        tiny_run.interrupt_before(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        try:
+            train(chosen, out / f"{kind}stopped", progress=silent)
+            raise AssertionError("was not stopped")
+        except Stopped:
+            tiny_run.loop.backward = tiny_run.backward
+        train(chosen, out / f"{kind}stopped", progress=silent)
     distributed.wait(2)
     alone = distributed.Ranks(0, 1, ranks.device)
     state = RunState.build(recipe, alone)
@@ -208,15 +211,20 @@ def long_video(out: Path) -> Any:
         tiny_run.backward(state, batch)
         state.optimizer.step()
         state.optimizer.zero_grad()
-    whole, stopped = (load_file(out / n / "weights_last.safetensors") for n in ("whole", "stopped"))
-    saved = read_checkpoint(sorted((out / "whole/checkpoints").glob("step-*.pt"))[-1])
     mine = dict(state.model.named_parameters())
-    return {
-        "steps": len(loader),
-        "resumed": all(torch.equal(whole[n], stopped[n]) for n in whole),
-        "apart": max(float((whole[n] - mine[n]).abs().max()) for n in mine),
-        "last": [part["task"]["last"] for part in saved["ranks"]],
-    }
+    found: dict[str, Any] = {"steps": len(loader)}
+    for kind in ("", "fsdp "):
+        whole, stopped = (
+            load_file(out / f"{kind}{name}" / "weights_last.safetensors")
+            for name in ("whole", "stopped")
+        )
+        last = sorted((out / f"{kind}whole/checkpoints").glob("step-*.pt"))[-1]
+        found[kind] = {
+            "resumed": all(torch.equal(whole[n], stopped[n]) for n in whole),
+            "apart": max(float((whole[n] - mine[n]).abs().max()) for n in mine),
+            "last": [part["task"]["last"] for part in read_checkpoint(last)["ranks"]],
+        }
+    return found
 
 
 def main() -> None:

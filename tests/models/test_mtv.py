@@ -1,6 +1,7 @@
 """MTV: views and their notation, alignment, fusion, tables that follow the input, refusals."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,18 +130,55 @@ def test_features_are_maps_of_each_view() -> None:
 
 def test_tables_follow_frames_and_crop() -> None:
     rows = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1)
-    assert resized("tubelets.0.class_token", rows, (1, 5, 1, 1)).flatten().tolist() == [  # type: ignore[union-attr]
-        *(0, 0.5, 1, 1.5, 2)
-    ]
+    stretched = resized("tubelets.0.class_token", rows, (1, 5, 1, 1), SMALL)
+    assert stretched is not None
+    assert stretched.flatten().tolist() == [0, 0.5, 1, 1.5, 2]
     table = torch.tensor([9.0, 0, 1, 2, 3]).view(1, 5, 1)
-    grown = resized("tubelets.0.positions", table, (1, 10, 1))
+    grown = resized("tubelets.0.positions", table, (1, 10, 1), SMALL)
     assert grown is not None
     assert grown.flatten().tolist() == [9, 0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3]
-    bare = resized("tubelets.0.positions", table[:, 1:], (1, 9, 1))  # without class token
+    mean = replace(SMALL, classifier="mean")  # without class token
+    bare = resized("tubelets.0.positions", table[:, 1:], (1, 9, 1), mean)
     assert bare is not None
     assert bare.flatten().tolist() == [0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3]
-    assert resized("tubelets.0.positions", table, (1, 9, 1)) is None  # not a square: misshapen
-    assert resized("encoder.norm.weight", torch.ones(4), (5,)) is None
+    assert resized("tubelets.0.positions", table, (1, 9, 1), mean) is None  # not a square
+    assert resized("tubelets.0.positions", table, (1, 9, 1), SMALL) is None
+    assert resized("encoder.norm.weight", torch.ones(4), (5,), SMALL) is None
+
+
+@pytest.mark.parametrize("merge", ["channel", "time"])
+@pytest.mark.parametrize("classifier", ["token", "mean"])
+def test_global_positions_follow_the_frames_of_each_view(merge: Any, classifier: Any) -> None:
+    """Two and four moments of eight frames become four and eight, without mixing views."""
+    fields = {"merge": merge, "classifier": classifier}
+    config = replace(SMALL, **fields, frames=16)
+    first = [9.0] if classifier == "token" else []
+    table = [*first, *([5.0, 7.0] if merge == "time" else []), 0.0, 3.0, 6.0, 9.0]
+    four, eight = torch.linspace(5, 7, 4), torch.linspace(0, 9, 8)
+    wanted = torch.cat([torch.tensor(first), *([four] if merge == "time" else []), eight])
+    value = torch.tensor(table).view(1, -1, 1)
+    found = resized("encoder.positions", value, (1, len(wanted), 1), config)
+    assert found is not None
+    torch.testing.assert_close(found.flatten(), wanted)
+    short = resized("encoder.positions", value[:, : len(first)], (1, len(wanted), 1), config)
+    assert short is None
+
+
+@pytest.mark.parametrize("merge", ["channel", "time"])
+@pytest.mark.parametrize("classifier", ["token", "mean"])
+def test_weights_are_loaded_for_other_frames(merge: Any, classifier: Any, tmp_path: Path) -> None:
+    fields: Any = {"views": SMALL.views, "encoder": SMALL.encoder, "crop": 32, "num_classes": 5}
+    fields |= {"merge": merge, "classifier": classifier}
+    short: Any = zoo.build("mtv_b2_s4_ti8", **fields, frames=8)
+    path = zoo.save(short, tmp_path / "short.safetensors")
+    with pytest.warns(UserWarning, match="tables were resized"):
+        longer: Any = zoo.load("mtv_b2_s4_ti8", weights=path, **fields, frames=16)
+    first = int(classifier == "token")
+    one, two = (network.encoder.positions[0, first:] for network in (short, longer))
+    kept = {0: 0, -1: -1} if merge == "channel" else {0: 0, 1: 3, 2: 4, -1: -1}  # ends of views
+    for before, after in kept.items():
+        torch.testing.assert_close(two[after], one[before])
+    assert longer.eval()(torch.randn(1, 3, 16, 32, 32)).shape == (1, 5)
 
 
 def test_views_start_from_images() -> None:
@@ -190,6 +228,11 @@ def test_views_start_from_images() -> None:
         ({"crop": 20}, "does not divide"),
         ({"views": ()}, "views is empty"),
         ({"num_classes": 0}, "num_classes is 0"),
+        ({"frames": 0}, "frames is 0"),
+        ({"crop": -8}, "crop is -8"),
+        ({"views": (replace(SMALL.views[0], tubelet=(0, 8, 8)),)}, "a number below 1"),
+        ({"encoder": replace(SMALL.encoder, heads=0)}, "a number below 1"),
+        ({"drop_path": 1.5}, r"drop_path is 1.5; it must be in \[0, 1\)"),
         (
             {"frames": 12, "views": (*SMALL.views[:1], replace(SMALL.views[1], tubelet=(6, 8, 8)))},
             "do not align",

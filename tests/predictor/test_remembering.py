@@ -15,6 +15,7 @@ from marey.data.sequences import clip_length_s
 from marey.predictor import Predictor, Stream
 from marey.predictor.remembering import clips_of
 from marey.recipe import Recipe
+from marey.tasks.long_video import newest
 from marey.video import write_video
 
 SIDE = {"size": 32, "test_size": 32, "short_side": 32, "jitter": [32, 32]}
@@ -49,18 +50,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["no gap", "overlapping"])
+RUNS = {"no gap": {}, "overlapping": {"step_s": 0.5}, "frames": {"frames": 4, "stride": 2}}
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def run(request: Any, data: Path) -> tuple[Recipe, Path]:
     """A recipe and weights it wrote, whose answers depend on the memory."""
+    fields = dict(RUNS[request.param])
     chosen = CHOSEN.changed(
-        data={"path": str(data / "segments.csv")}, task={"streams": {"step_s": request.param}}
+        data={"path": str(data / "segments.csv")},
+        task={"streams": {"step_s": fields.pop("step_s", 0.0)}},
+        clip={**CHOSEN.clip, **fields},
+        net={**CHOSEN.net, "frame_level": bool(fields), "causal": bool(fields)},
     )
     torch.manual_seed(0)
     network = chosen.build_model()
     for name, value in network.named_parameters():
         if "rel_pos" in name or value.dim() > 1:
             torch.nn.init.normal_(value, std=0.2)
-    return chosen, chosen.save_model(network, data / f"weights-{request.param}.safetensors")
+    return chosen, chosen.save_model(network, data / f"{request.param}.safetensors")
 
 
 def test_a_stream_answers_as_the_evaluation_does(run: tuple[Recipe, Path], data: Path) -> None:
@@ -90,7 +98,7 @@ def test_without_memory_the_answers_would_be_others(run: tuple[Recipe, Path], da
         alone = []
         with marey.open_video(data / "a.mp4") as video:
             for pixels, _ in clips_of(video, stream.every_s, network.spec):
-                alone.append(network(pixels[None]).sigmoid()[0])
+                alone.append(newest(network(pixels[None])).sigmoid()[0])
     apart = []
     for result, scores in zip(results, alone, strict=True):
         told = {p["label"]: p["score"] for p in result["predictions"]}

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from marey.choices import TaskChoice
-from marey.tasks.classification import Classification, ClassificationMetric, combined
+from marey.tasks.classification import (
+    Classification,
+    ClassificationMetric,
+    by_frame,
+    combined,
+)
 from marey.types import Batch
 
 
@@ -154,3 +159,32 @@ def test_logits_of_views_can_be_averaged_before_the_softmax() -> None:
     assert not torch.allclose(found, combined(logits.softmax(-1), "mean"))
     with pytest.raises(ValueError, match="needs one class a video"):
         task(combine="logits", labels="multi")
+
+
+def test_answers_of_frames_meet_labels_of_clips_and_of_frames() -> None:
+    logits = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0))
+    of_clips = torch.eye(3)[:2]
+    rows, target = by_frame(logits, of_clips)
+    assert torch.equal(rows, logits.reshape(4, 3))
+    assert torch.equal(target, of_clips[[0, 0, 1, 1]])
+    of_frames = torch.eye(3)[torch.tensor([[0, 1, 1, 2], [2, 2, 0, 1]])]  # (2, 4, 3)
+    assert by_frame(logits, of_frames)[1].argmax(1).tolist() == [1, 2, 2, 1]  # second and fourth
+    assert by_frame(logits, of_frames[:, :3])[1].argmax(1).tolist() == [0, 1, 2, 0]
+    whole = logits[:, 0]
+    assert all(a is b for a, b in zip(by_frame(whole, of_clips), (whole, of_clips), strict=True))
+
+
+class Frames(nn.Module):
+    """The two answers (B, 2, K) that a clip's pixels hold."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return clip.flatten(1).unflatten(1, (2, -1))
+
+
+def test_frames_learn_the_label_of_their_clip() -> None:
+    logits = torch.tensor([[[2.0, 0, 0], [0, 2.0, 0]], [[0, 0, 1.0], [0, 0, 3.0]]])
+    target = torch.eye(3)[[0, 2]]
+    told = task().loss(Frames(), batch_of(logits.flatten(1), target))
+    wanted = -(target[:, None] * logits.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(told["loss"], wanted)
+    assert (int(told["correct"]), int(told["count"])) == (3, 4)

@@ -16,7 +16,7 @@ from marey.engine.train import train
 from marey.layers.memory import Memory
 from marey.models.memvit import MeMViT, MeMViTConfig
 from marey.recipe import Recipe
-from marey.tasks.long_video import Carried, LongVideo, long_video
+from marey.tasks.long_video import Carried, LongVideo, long_video, newest
 from marey.types import Batch
 
 NET: dict[str, Any] = {
@@ -213,6 +213,33 @@ def test_memories_side_by_side() -> None:
         both.beside(other)
 
 
+def test_frames_learn_what_holds_at_them_and_the_newest_answers() -> None:
+    network = tiny(frame_level=True, causal=True, frames=4)
+    task = LongVideo(TaskChoice(labels="multi"), 4, network)
+    clips = {n: torch.cat([clip(n), clip(n + 500)], dim=1) for n in (0, 1, 10, 11)}
+    generator = torch.Generator().manual_seed(3)
+    target = torch.randint(0, 2, (2, 4, 4), generator=generator).float()  # of four frames
+    first, second = (
+        replace(batch(n), rgb=torch.stack([clips[i] for i in n])[:, None], target=target)
+        for n in ([0, 10], [1, 11])
+    )
+    task.loss(network, first)
+    told = task.loss(network, second)
+    with torch.no_grad():
+        _, state = network(first.rgb[:, 0], network.init_state())  # type: ignore[index]
+        logits, _ = network(second.rgb[:, 0], state)  # type: ignore[index]
+    assert logits.shape == (2, 2, 4)
+    rule = torch.nn.functional.binary_cross_entropy_with_logits
+    wanted = rule(logits, target[:, [1, 3]])
+    assert float(told["loss"].detach()) == pytest.approx(float(wanted), abs=1e-5)
+    right = target[:, [1, 3]].gather(2, logits.argmax(2, keepdim=True))
+    assert (int(told["correct"]), int(told["count"])) == (int(right.sum()), 4)
+    with torch.no_grad():
+        task.batch_scores(network, first)
+        found = task.batch_scores(network, second)
+    torch.testing.assert_close(found, logits[:, -1].sigmoid(), rtol=0, atol=1e-5)
+
+
 def test_boxes_are_refused() -> None:
     with pytest.raises(ValueError, match="answers for boxes"):
         LongVideo(TaskChoice(), 4, tiny(boxes=True))
@@ -248,8 +275,18 @@ def recipe(**changes: Any) -> Recipe:
     )
 
 
-def test_evaluation_equals_clips_run_by_hand(tmp_path: Path) -> None:
-    chosen = recipe()
+def of_frames() -> Recipe:
+    """Clips of four frames, two steps of time, answered one by one."""
+    chosen = recipe(schedule={"epochs": 0.2})
+    return chosen.changed(
+        net={**chosen.net, "frame_level": True, "causal": True},
+        clip={**chosen.clip, "frames": 4, "stride": 2},
+    )
+
+
+@pytest.mark.parametrize("made", [recipe, of_frames])
+def test_evaluation_equals_clips_run_by_hand(made: Any) -> None:
+    chosen = made()
     network = chosen.build_model()
     task: Any = chosen.build_task(network)
     loader = chosen.build_loader("val", network, batch=2, rank=0, world=1)
@@ -267,7 +304,28 @@ def test_evaluation_equals_clips_run_by_hand(tmp_path: Path) -> None:
                 row = next(rows)
                 assert row["key"] == dataset[number].key
                 assert row["target"] == list(dataset[number].target)
-                assert row["scores"] == pytest.approx(logits[0].sigmoid().tolist(), abs=3e-5)
+                assert row["scores"] == pytest.approx(
+                    newest(logits)[0].sigmoid().tolist(), abs=3e-5
+                )
+
+
+def test_a_run_learns_from_labels_of_frames(tmp_path: Path) -> None:
+    chosen = of_frames()
+    network = chosen.build_model()
+    loader = chosen.build_loader("train", network, batch=2, rank=0, world=1)
+    some = next(iter(loader.epoch(0)))
+    assert isinstance(some.target, Tensor)
+    assert some.target.shape == (2, 4, len(network.classes))
+    dataset: Any = loader.dataset
+    for row, number in enumerate(some.index.tolist()):
+        place, at = dataset.numbers.place(number)
+        for frame in range(4):
+            moment = dataset.start(place, at) + (frame + 0.5) / 2  # two frames a second
+            labels = dataset.table.target_within(place, moment, moment)
+            assert some.target[row, frame].nonzero().flatten().tolist() == list(labels)
+    result = train(chosen, tmp_path / "run", progress=silent)
+    assert result.steps == 6
+    assert 0 < result.metrics["mAP"] <= 1
 
 
 def test_a_run_stopped_between_clips_goes_on_with_its_memory(tmp_path: Path) -> None:

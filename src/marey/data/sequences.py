@@ -3,7 +3,9 @@
 Where a row is a video, clip k covers the seconds from k * step on; its labels are those that hold
 at its middle, or the video's own where it has no segments. Clips end where a video does: what is
 left is shorter than a step. Where rows are parts of videos, such as the actions of EPIC-Kitchens,
-each has one clip, in the middle of the part and with its labels.
+each has one clip, in the middle of the part and with its labels. For networks that answer for every
+step of time (``frame_level``) each frame of a training clip has the labels that hold then, (T, K),
+and a clip of an evaluation those of its last frame.
 
 Batches carry the clips' numbers as their ``index``, by which a memory finds its video again.
 
@@ -43,6 +45,8 @@ class SequenceDataset:
     Raises ValueError for parts without a start or an end, a step between parts, more classes than
     ``num_classes``, and augmentation that mixes or repeats clips.
     """
+
+    frame_level = False  # labels for each frame of a clip
 
     def __init__(
         self,
@@ -112,12 +116,16 @@ class SequenceDataset:
         first, last = self.table.times(self.rows[video][clip])
         return (first + last - clip_length_s(self.spec)) / 2  # type: ignore[operator]
 
-    def labels(self, video: int, clip: int) -> tuple[int, ...]:
-        """Class numbers that hold in the middle of a clip."""
+    def labels(self, video: int, clip: int, at_s: float | None = None) -> tuple[int, ...]:
+        """Class numbers that hold at a moment: by default in the middle of a clip, or at its last
+        frame where frames have labels of their own."""
         if self.parts:
             return self.table.target(self.rows[video][clip])
-        middle = self.start(video, clip) + clip_length_s(self.spec) / 2
-        return self.table.target_within(self.rows[video][0], middle, middle)
+        if at_s is None:
+            start, length_s = self.start(video, clip), clip_length_s(self.spec)
+            share = 1 - 0.5 / self.spec.frames if self.frame_level else 0.5
+            at_s = start + share * length_s
+        return self.table.target_within(self.rows[video][0], at_s, at_s)
 
     def labels_of(self, video: int) -> set[int]:
         """Class numbers that hold anywhere in a video."""
@@ -172,10 +180,12 @@ class SequenceDataset:
         size = (height, width) if smaller else None
         frames = video.frames_at_times(moments - 1e-6, size=size).frames
         pixels = self._train.apply(frames, drawn, generator)
-        labels = self.labels(place, clip)
-        if drawn.flip:
-            labels = tuple(self._swap.get(label, label) for label in labels)
-        return self._sample(number, pixels, moments, labels, video)
+        swap = self._swap if drawn.flip else {}
+        told = moments.tolist() if self.frame_level else [None]
+        each = [[swap.get(x, x) for x in self.labels(place, clip, at_s)] for at_s in told]
+        target = torch.stack([self._weights(labels) for labels in each])  # (T, K), or (1, K)
+        target = target if self.frame_level else target[0]
+        return self._sample(number, pixels, moments, target, video)
 
     def _evaluation_sample(self, number: int) -> Sample:
         place, clip = self.numbers.place(number)
@@ -188,20 +198,21 @@ class SequenceDataset:
             weights = self._weights(())
             key = self[number].key
             return Sample(None, None, weights, key, empty, number, failures=(failure,))
-        return self._sample(number, pixels, moments, self.labels(place, clip), video)
+        target = self._weights(self.labels(place, clip))
+        return self._sample(number, pixels, moments, target, video)
 
     def _sample(
         self,
         number: int,
         pixels: Tensor,
         moments: Tensor,
-        labels: Sequence[int],
+        target: Tensor,
         video: Video,
     ) -> Sample:
         return Sample(
             rgb=pixels[None],
             flow=None,
-            target=self._weights(labels),
+            target=target,
             key=self[number].key,
             times=moments[None],
             index=number,

@@ -187,14 +187,15 @@ class MemoryAttention(nn.Module):
     """(B, L, width_in) tokens on a grid -> (B, L', width) tokens, the queries' grid, and, where a
     ``Recall`` came in, what the layer remembers now."""
 
-    def __init__(self, plan: AttentionPlan, memory: MemoryPlan) -> None:
+    def __init__(self, plan: AttentionPlan, memory: MemoryPlan, *, causal: bool = False) -> None:
         super().__init__()
-        self.plan, self.memory = plan, memory
+        self.plan, self.memory, self.causal = plan, memory, causal
         width, depth = plan.width_in, plan.width // plan.heads
         self.scale = depth**-0.5
-        self.pool_q = TokenPool(width, plan.heads, plan.kernel_q, plan.stride_q)
-        self.pool_k = TokenPool(width, plan.heads, plan.kernel_kv, plan.stride_kv)
-        self.pool_v = TokenPool(width, plan.heads, plan.kernel_kv, plan.stride_kv)
+        of_kv = plan.kernel_kv, plan.stride_kv
+        self.pool_q = TokenPool(width, plan.heads, plan.kernel_q, plan.stride_q, causal=causal)
+        self.pool_k = TokenPool(width, plan.heads, *of_kv, causal=causal)
+        self.pool_v = TokenPool(width, plan.heads, *of_kv, causal=causal)
         self.q, self.k, self.v = (nn.Linear(width, plan.width, bias=plan.bias) for _ in range(3))
         tables = {"h": plan.rows_space, "w": plan.rows_space, "t": plan.rows_time}
         self.compress_k, self.compress_v = None, None
@@ -299,7 +300,7 @@ class MemoryAttention(nn.Module):
             rows = relative_rows(table, size[axis], size_k[axis], self.plan.rule, bases[axis])
             scores = scored(query, size, axis, rows)
             found.append(Term(scores, key_rows(size_k, axis, first, query.device)))
-        return found
+        return [without_later(found[0], size), *found[1:]] if self.causal else found
 
     def memory_terms(self, query: Tensor, size: Triple, kept: Triple, seen: Tensor) -> list[Term]:
         """The bias towards tokens of remembered clips, oldest first; unseen clips are hidden."""
@@ -334,6 +335,19 @@ class MemoryAttention(nn.Module):
         short = 1 if size[1] < size[2] else 2
         base = size[short], size_k[short]
         return base, base
+
+
+def without_later(term: Term, size: Triple) -> Term:
+    """The term of time with frames after a query's own hidden from it, and this clip's class token
+    from all. What the class token itself sees is every frame."""
+    queries, frames = term.scores.shape[2:]
+    first = queries - prod(size)
+    own = key_rows(size, 0, first, term.row.device)
+    own = own.where(own >= 0, frames)[:, None]  # (L, 1)
+    later = torch.arange(frames, device=own.device) > own
+    hidden = F.pad(torch.where(later, HIDDEN, 0.0), (0, 1), value=HIDDEN)  # (L, frames, class)
+    scores = F.pad(term.scores, (0, 1)) + hidden.to(term.scores.dtype)
+    return Term(scores, term.row.where(term.row >= 0, frames))
 
 
 def joined(heads: Tensor) -> Tensor:

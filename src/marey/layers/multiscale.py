@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from marey.layers.attention import DropPath
 from marey.layers.conv3d import Triple, conv3d
@@ -34,14 +35,23 @@ Growth = Literal["attention", "mlp"]
 
 
 class Stem(nn.Conv3d):
-    """Overlapping patches: (B, C, T, H, W) -> (B, D, T / st, H / sh, W / sw)."""
+    """Overlapping patches: (B, C, T, H, W) -> (B, D, T / st, H / sh, W / sw).
 
-    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
+    With ``causal`` a patch ends with the last of the ``st`` frames it stands for.
+    """
+
+    def __init__(
+        self, channels: int, width: int, kernel: Triple, stride: Triple, *, causal: bool = False
+    ) -> None:
         t, h, w = (k // 2 if k > s else 0 for k, s in zip(kernel, stride, strict=True))
-        super().__init__(channels, width, kernel, stride, (t, h, w))
+        self.early = causal and t > 0  # else no patch reads past its own frames
+        super().__init__(channels, width, kernel, stride, (0 if self.early else t, h, w))
 
     def forward(self, clip: Tensor) -> Tensor:
         form: Any = (self.stride, self.padding)
+        if self.early:
+            step = self.stride[0]
+            clip = F.pad(clip, (0, 0, 0, 0, self.kernel_size[0] - step, -clip.shape[2] % step))
         return conv3d(clip, self.weight, self.bias, *form)
 
 

@@ -62,16 +62,25 @@ class TokenPool(nn.Module):
 
     ``conv`` shares one depthwise kernel among heads, ``conv_unshared`` has one a channel and norms
     all heads together; ``max`` and ``avg`` have neither weights nor norm. The class token is only
-    normed.
+    normed. A ``causal`` pool reads no frame after the one it stands for.
     """
 
     def __init__(
-        self, width: int, heads: int, kernel: Triple, stride: Triple, mode: PoolMode = "conv"
+        self,
+        width: int,
+        heads: int,
+        kernel: Triple,
+        stride: Triple,
+        mode: PoolMode = "conv",
+        *,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.kernel, self.stride, self.mode = heads, kernel, stride, mode
         t, h, w = kernel
-        self.padding: Triple = (t // 2, h // 2, w // 2)
+        self.early = t - 1 if causal else 0  # empty frames before the first
+        self.padding: Triple = (0 if causal else t // 2, h // 2, w // 2)
+        assert not causal or mode in ("conv", "conv_unshared"), "zeros are no maximum"
         if mode in ("conv", "conv_unshared"):
             depth = width // heads if mode == "conv" else width
             self.weight = nn.Parameter(torch.empty(depth, 1, *kernel))
@@ -80,9 +89,10 @@ class TokenPool(nn.Module):
 
     def size(self, grid: Triple) -> Triple:
         """The grid after pooling."""
+        padded = (grid[0] + self.early, *grid[1:])
         t, h, w = (
             (n + 2 * p - k) // s + 1
-            for n, k, s, p in zip(grid, self.kernel, self.stride, self.padding, strict=True)
+            for n, k, s, p in zip(padded, self.kernel, self.stride, self.padding, strict=True)
         )
         return t, h, w
 
@@ -110,6 +120,8 @@ class TokenPool(nn.Module):
     def pool(self, grid: Tensor, stride: Triple) -> Tensor:
         """(B, T, H, W, C) -> (B, T', H', W', C)."""
         x = grid.movedim(-1, 1)
+        if self.early:
+            x = F.pad(x, (0, 0, 0, 0, self.early, 0))
         if self.mode == "max":
             x = F.max_pool3d(x, self.kernel, stride, self.padding)
         elif self.mode == "avg":

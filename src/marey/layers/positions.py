@@ -122,11 +122,13 @@ def resize_absolute(table: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -
     return grid.flatten(2).transpose(1, 2).to(table.dtype)
 
 
-def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+def resized(
+    name: str, value: Tensor, shape: tuple[int, ...], config: object = None
+) -> Tensor | None:
     """A stored table in the shape a network wants, or None for a tensor that is no table.
 
     Tables over the square of space are resized by bicubic, the others by linear interpolation, as
-    the authors' code does when it loads them.
+    the authors' code does when it loads them. Names and shapes say enough: ``config`` is not asked.
     """
     leaf = name.rpartition(".")[2]
     if leaf.startswith("rel_pos_") and value.shape[1:] == shape[1:]:

@@ -15,12 +15,15 @@ any single memory. The memory is a value: ``logits, state = model(clip, state)``
     logits     1 400
 
 ``_ava`` variants answer for boxes: what a box shows, then a transformer block over the boxes of
-this clip and of remembered ones.
+this clip and of remembered ones. With ``frame_level`` every step of time is answered, from the mean
+of its tokens: (B, T', K), T' = 8 of 16 frames. With ``causal`` no token depends on a later frame of
+its clip; the class token sees them all and is seen by none, but for what is remembered of it.
 
 Source: C.-Y. Wu et al., "MeMViT: Memory-Augmented Multiscale Vision Transformer for Efficient
 Long-Term Video Recognition", CVPR 2022; the authors' configuration files.
 Differs: memory of other videos and empty places of boxes can be hidden instead of being zeros that
-are looked at (``masked``, ``box_padding``); taller frames work as wider ones do.
+are looked at (``masked``, ``box_padding``); taller frames work as wider ones do; ``causal`` also
+holds for stems that reach past their stride (the authors' own, 3 by 2, does not).
 MeMViTConfig exceeds the 14-field cap, as the one it extends does.
 """
 
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -48,7 +52,7 @@ from marey.layers.memory import (
     Recall,
     joined,
 )
-from marey.layers.multiscale import Block, BlockPlan, as_map
+from marey.layers.multiscale import Block, BlockPlan, Stem, as_map
 from marey.layers.pooling_attention import EPSILON, split_heads
 from marey.layers.roi import box_features, check_boxes, pad_boxes
 from marey.models.mvit import B, MViT, MViTConfig, side_of
@@ -70,6 +74,8 @@ class MeMViTConfig(MViTConfig):
     box_heads: int = 8
     box_slots: int = 100  # boxes of a clip at most
     box_padding: Literal["masked", "zeros"] = "masked"  # empty places, hidden or looked at
+    causal: bool = False  # look at no later frame of the clip
+    frame_level: bool = False  # answer for every step of time
 
     @property
     def reach(self) -> int:
@@ -182,7 +188,9 @@ class BoxBlock(nn.Module):
 class MeMViT(MViT):
     """(B, 3, T, H, W) -> (B, K) logits; with a state, (logits, the state after this clip).
 
-    With ``boxes`` set it answers (N, K) for boxes (N, 5): row of the batch, xyxy in fractions.
+    With ``frame_level`` set the logits are (B, T', K), the first for the first ``patch_stride[0]``
+    frames. With ``boxes`` set it answers (N, K) for boxes (N, 5): row of the batch, xyxy in
+    fractions.
     """
 
     config: MeMViTConfig
@@ -199,15 +207,24 @@ class MeMViT(MViT):
         for weight in self.unreached():
             weight.requires_grad_(False)
 
+    def stem(self) -> Stem:
+        """Patches that end with the frames they stand for, where the network is causal."""
+        config = self.config
+        form = config.patch_kernel, config.patch_stride
+        return Stem(config.channels, config.width, *form, causal=config.causal)
+
     def block(self, index: int, plan: BlockPlan) -> Block:
         """A block whose attention remembers."""
         memory = plan_memory(self.config, index, plan)
-        return Block(plan, MemoryAttention(plan.attention, memory))
+        return Block(plan, MemoryAttention(plan.attention, memory, causal=self.config.causal))
 
     def unreached(self) -> list[nn.Parameter]:
         """Weights that take no part, or whose work is only looked at when it is past: no gradient
         ever comes to them, which several processes would wait for."""
         found: list[nn.Parameter] = []
+        token = self.positions.class_token
+        if self.config.causal and self.config.frame_level and token is not None:
+            found.append(token)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             ages = self.config.ages_of(layer)
@@ -247,7 +264,7 @@ class MeMViT(MViT):
             )
         tokens, grid, after = self.remember(clip, state)
         if boxes is None:
-            logits = self.classified(self.norm(tokens[:, 0]))
+            logits = self.classified(self.asked(tokens, grid))
             return logits if after is None else (logits, after)
         rows = boxes[:, 0].long()
         maps = as_map(self.norm(tokens), grid)
@@ -323,16 +340,23 @@ class MeMViT(MViT):
                 "begin with init_state()"
             )
 
+    def asked(self, tokens: Tensor, grid: Triple) -> Tensor:
+        """What is classified: the class token (B, C), or the mean of each frame's (B, T', C)."""
+        if not self.config.frame_level:
+            return self.norm(tokens[:, 0])
+        return self.norm(tokens)[:, -prod(grid) :].unflatten(1, (grid[0], -1)).mean(dim=2)
+
     def pooled(self, clip: Tensor) -> Tensor:
-        """The class token of a clip alone, (B, C)."""
-        *_, (tokens, _) = self.walk(*self.tokens(clip))
-        return self.norm(tokens[:, 0])
+        """What is classified of a clip alone, as ``asked`` says."""
+        *_, (tokens, grid) = self.walk(*self.tokens(clip))
+        return self.asked(tokens, grid)
 
     def forward_positions(self, clip: Tensor) -> Tensor:
-        """Logits as (B, 1, K) of clips alone, without memory."""
+        """Logits as (B, 1, K), or (B, T', K) for frames, of clips alone, without memory."""
         if self.config.boxes:
             raise ValueError(f"{self.name} answers for boxes: call it with boxes (N, 5)")
-        return super().forward_positions(clip)
+        logits = self.classified(self.pooled(clip))
+        return logits if self.config.frame_level else logits.unsqueeze(1)
 
 
 def check_config(config: MeMViTConfig) -> None:
@@ -344,8 +368,16 @@ def check_config(config: MeMViTConfig) -> None:
             raise ValueError(
                 f"{name} is {getattr(config, name)!r} but MeMViT has {getattr(plain, name)!r} only"
             )
-    if config.image or config.pool_kernel < 2:
-        raise ValueError("MeMViT reads clips with pooling kernels of 2 or more; see patch_kernel")
+    if config.image or config.pool_kernel in (0, 1):
+        raise ValueError("MeMViT reads clips with pooling kernels of 3 or more; see patch_kernel")
+    for name in ("compress_kernel", "compress_stride"):
+        if min(getattr(config, name)) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; numbers must be 1 or more")
+    if len(config.depths) > 1 and config.width % (2 * config.heads):
+        raise ValueError(
+            f"width {config.width} does not divide into the {2 * config.heads} heads of the second "
+            "stage, which pools before it widens"
+        )
     for ages in config.memory:
         if list(ages) != sorted(set(ages)) or any(age < 1 for age in ages):
             raise ValueError(f"memory has {ages}; name increasing ages from 1 on, as (2, 4)")
@@ -356,5 +388,13 @@ def check_config(config: MeMViTConfig) -> None:
             )
     if config.memory and not config.reach:
         raise ValueError("memory names no age in any layer; use () for none")
-    if config.boxes and config.box_slots < 1:
-        raise ValueError(f"box_slots is {config.box_slots}; it must be 1 or more")
+    if config.boxes and config.frame_level:
+        raise ValueError("frame_level answers for frames and boxes for boxes; set one of them")
+    width = config.width * 2 ** (len(config.depths) - 1)
+    for name in ("box_slots", "box_blocks", "box_heads") if config.boxes else ():
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more")
+    if config.boxes and width % config.box_heads:
+        raise ValueError(
+            f"box features of width {width} do not split into {config.box_heads} heads"
+        )

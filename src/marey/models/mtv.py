@@ -419,24 +419,30 @@ class MTV(ClipClassifier):
             )
 
 
-def resized(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+def resized(name: str, value: Tensor, shape: tuple[int, ...], config: MTVConfig) -> Tensor | None:
     """A table of other moments or another crop as one of ``shape``; None for what is no table.
 
     Class tokens and global positions are interpolated over time with their ends kept, positions
-    over their square of patches, and tubelet kernels over the frames of a tubelet. Global positions
-    are taken to begin with a class token's row, as the published ones do.
+    over their square of patches, and tubelet kernels over the frames of a tubelet. ``config`` says
+    whether tables begin with a class token's row, and how many of the global positions are a
+    view's: views merged in time have theirs one after the other.
     """
-    value = value.float()
+    value, rows = value.float(), int(config.classifier == "token")
     if name.endswith("class_token") and value.dim() == 4 and len(shape) == 4:
         flat = value[:, :, 0].transpose(1, 2)
         return _stretch(flat, shape[1]).transpose(1, 2).unsqueeze(2)
     if name == "encoder.positions":
-        first, rest = value[:, :1], value[:, 1:].transpose(1, 2)
-        return torch.cat([first, _stretch(rest, shape[1] - 1).transpose(1, 2)], dim=1)
+        moments = [grid_of(config, view)[0] for view in config.views]
+        wanted = moments if config.merge == "time" else [max(moments)]
+        rest = value[:, rows:].transpose(1, 2)
+        had = [rest.shape[2] * n // sum(wanted) for n in wanted]
+        if sum(had) != rest.shape[2] or min(had) < 1:
+            return None
+        parts = map(_stretch, rest.split(had, dim=2), wanted)
+        return torch.cat([value[:, :rows], *(x.transpose(1, 2) for x in parts)], dim=1)
     if name.endswith("positions"):
-        rows = 0 if isqrt(shape[1]) ** 2 == shape[1] else 1  # of the class token
-        old, new = isqrt(value.shape[1] - rows), isqrt(shape[1] - rows)
-        if old**2 + rows != value.shape[1]:
+        old, new = isqrt(max(value.shape[1] - rows, 0)), isqrt(shape[1] - rows)
+        if old**2 + rows != value.shape[1] or new**2 + rows != shape[1] or not old:
             return None
         grid = value[:, rows:].transpose(1, 2).unflatten(2, (old, old))
         grid = F.interpolate(grid, (new, new), mode="bilinear", align_corners=True)
@@ -471,12 +477,14 @@ def check_config(config: MTVConfig) -> None:
     """Raises ValueError for views that cannot be aligned, and for sizes that do not divide."""
     if not config.views:
         raise ValueError("views is empty; give one or more, as views_of('Ti/8+S/4+B/2')")
-    for name, value in {
-        "num_classes": config.num_classes,
-        "bottlenecks": config.bottlenecks,
-    }.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    for name in ("num_classes", "bottlenecks", "frames", "crop"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more")
+    if not 0.0 <= config.drop_path < 1.0:
+        raise ValueError(f"drop_path is {config.drop_path:g}; it must be in [0, 1)")
+    for view in (*config.views, config.encoder):
+        if min(view.width, view.heads, view.hidden, view.depth + 1, *view.tubelet) < 1:
+            raise ValueError(f"{view} has a number below 1; only its depth may be 0")
     for view in config.views:
         time, high, wide = view.tubelet
         if config.frames % time or config.crop % high or config.crop % wide:

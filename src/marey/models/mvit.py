@@ -234,9 +234,7 @@ class MViT(ClipClassifier):
         super().__init__()
         self.config = config
         self.plans = plan_blocks(config)
-        self.patch_embed = Stem(
-            config.channels, config.width, config.patch_kernel, config.patch_stride
-        )
+        self.patch_embed = self.stem()
         self.positions = TokenPositions(
             config.width, config.grid, kind=config.positions, class_token=config.class_token
         )
@@ -249,6 +247,11 @@ class MViT(ClipClassifier):
             self.norm = nn.LayerNorm(self.widths[0], eps=EPSILON)
             self.head = ClassifierHead(self.widths, config.num_classes, dropout=config.dropout)
         start_transformer(self, head_scale=config.head_scale, tables=not config.pyramid)
+
+    def stem(self) -> Stem:
+        """The patches; a system built on this one may make others."""
+        config = self.config
+        return Stem(config.channels, config.width, config.patch_kernel, config.patch_stride)
 
     def block(self, index: int, plan: BlockPlan) -> Block:
         """One block of the network; a system built on this one may make another."""
@@ -356,6 +359,15 @@ def check_config(config: MViTConfig) -> None:
     if len(config.strides) != len(config.depths) or min(config.depths, default=0) < 1:
         raise ValueError(
             f"depths is {config.depths} and strides {config.strides}; give one of each a stage"
+        )
+    if not 0.0 <= config.drop_path < 1.0:
+        raise ValueError(f"drop_path is {config.drop_path:g}; it must be in [0, 1)")
+    for name in ("strides", "patch_kernel", "patch_stride"):
+        if min(getattr(config, name)) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; numbers must be 1 or more")
+    if config.pool_kernel < 0 or (config.pool_kernel and config.pool_kernel % 2 == 0):
+        raise ValueError(
+            f"pool_kernel is {config.pool_kernel}; it must be odd, or 0 for the stride and one more"
         )
     if config.width % config.heads:
         raise ValueError(f"width {config.width} does not divide into {config.heads} heads")

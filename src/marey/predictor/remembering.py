@@ -17,7 +17,7 @@ from torch import Tensor
 from marey.choices import StreamChoice
 from marey.data.sequences import clip_length_s, num_clips, step_seconds, test_clip
 from marey.predictor.predictor import Predictor, choice_of
-from marey.tasks.long_video import Carried
+from marey.tasks.long_video import Carried, newest
 from marey.types import ClipSpec
 from marey.video import Video
 
@@ -34,7 +34,7 @@ class Remembering:
         """(K,) of the next clip, (C, T, S, S)."""
         clips = pixels[None].to(self.predictor.device, non_blocking=True)
         with torch.inference_mode(), self.predictor.autocast():
-            logits = self.carried.read(self.predictor.model, clips, [self.read])
+            logits = newest(self.carried.read(self.predictor.model, clips, [self.read]))
         self.read += 1
         return self.predictor.task.probabilities(logits)[0].cpu()
 

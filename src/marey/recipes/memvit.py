@@ -4,14 +4,14 @@
                           MViTv2's
     long_videos           one's own videos with segments, from a Kinetics start, with memory
     .epic                 actions of EPIC-Kitchens-100, verbs and nouns, remembering earlier ones
-    .epic_ahead           the same a second before they start
+    .epic_ahead           the same a second before they start, told at every frame, causal
     memvit.smoke          a prop is taken, and later used out of sight
 
 The published AVA rows answer for boxes. EPIC-Kitchens-100 figures are the paper's, its recipes were
 not released: those here take the settings of ``long_videos``.
 Source: C.-Y. Wu et al., "MeMViT: Memory-Augmented Multiscale Vision Transformer for Efficient
 Long-Term Video Recognition", CVPR 2022; facebookresearch/MeMViT, configs/AVA (the optimiser and
-the schedule of ``long_videos``).
+the schedule of ``long_videos``) and defaults.py (anticipation is causal, and told at every frame).
 Differs: the newest clip looked at is the one just compressed, so that the compression learns; the
 published settings leave it as it started.
 """
@@ -69,9 +69,10 @@ def _epic(model: str, start: str, metric: str, value: float, ahead: str = "") ->
     """Clips of actions or, with a clip's seconds in ``ahead``, of what is seen up to one second
     before them."""
     where = {"label": "verb+noun", **({"ahead_s": "1", "observed_s": ahead} if ahead else {})}
+    of_frames = {"causal": True, "frame_level": True} if ahead else {}
     base = LONG.changed(
         data={"where": where},
-        net={"drop_path": 0.4},
+        net={"drop_path": 0.4, **of_frames},
         task={"streams": {"step_s": 0.0}},
     )
     claim = Claim(

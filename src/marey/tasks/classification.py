@@ -51,13 +51,16 @@ class Classification:
         self.best = "mAP" if self.multi else "top1"
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """``loss``, and ``correct`` of ``count`` clips whose highest logit is a true class."""
+        """``loss``, and ``correct`` of ``count`` clips whose highest logit is a true class.
+
+        Where the network answers for steps of time, they are counted, each with its clip's label.
+        """
         assert batch.clips, "a training batch has pixels"
         assert isinstance(batch.target, Tensor), "classification has one label set"
         target = batch.target.repeat_interleave(batch.clips[0].shape[1], dim=0)  # (B * V, K)
         clips = [clip.flatten(0, 1) for clip in batch.clips]
         if self.answers == 1:
-            logits = model(*clips).float()
+            logits, target = by_frame(model(*clips).float(), target)
             counts = self.counted(logits, target)
             return {"loss": self._loss(logits, target), **counts}
         answers = model(*clips, each=True).float()  # (B * V, answers, K)
@@ -126,6 +129,21 @@ class Classification:
         """Refuses the state of another task."""
         if state:
             raise ValueError(f"task state has {sorted(state)}, which classification does not keep")
+
+
+def by_frame(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows to learn from, (N, K) each, where a network answers for every step of time.
+
+    Logits (B, T', K) meet label weights of the whole clip (B, K), or of its frames (B, T, K): then
+    those of the last frame that a step stands for. Logits (B, K) come back as they are.
+    """
+    if logits.dim() == 2:
+        return logits, target
+    steps = logits.shape[1]
+    if target.dim() == 2:
+        target = target.unsqueeze(1).expand(-1, steps, -1)
+    last = torch.arange(1, steps + 1, device=target.device) * target.shape[1] // steps - 1
+    return logits.flatten(0, 1), target[:, last].flatten(0, 1)
 
 
 def combined(views: Tensor, how: str) -> Tensor:

@@ -2,6 +2,8 @@
 
     training      one clip of each of B videos, and their memory -> logits (B, K), the memory after
     evaluation    the same, each video from its first clip on -> one row a clip (B, K)
+    frame_level   logits (B, T', K): training asks of every step of time what holds at its last
+                  frame; a clip's row in evaluation is the newest step's, with its labels
 
 The memory is an argument and a result of the network's call; between calls it belongs to the task,
 a row for each video that is being read. No gradient goes from clip to clip. A row is found by the
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from marey.choices import TaskChoice
 from marey.layers.memory import Memory
-from marey.tasks.classification import Classification
+from marey.tasks.classification import Classification, by_frame
 from marey.tasks.label_sets import LabelSets
 from marey.types import Batch
 
@@ -103,20 +105,22 @@ class LongVideo(Classification):
         self.evaluation = Carried(network)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """``loss``, and ``correct`` of ``count`` clips whose highest logit is a true class."""
+        """``loss``, and ``correct`` of ``count`` clips, or steps of time, whose highest logit is a
+        true class."""
         assert batch.rgb is not None, "a training batch has pixels"
         assert isinstance(batch.target, Tensor), "one label set"
         clips = batch.rgb.flatten(0, 1)
         self.device = clips.device
         logits = self.training.read(model, clips, batch.index.tolist()).float()
-        return {"loss": self._loss(logits, batch.target), **self.counted(logits, batch.target)}
+        logits, target = by_frame(logits, batch.target)
+        return {"loss": self._loss(logits, target), **self.counted(logits, target)}
 
     def batch_scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Probabilities (B, K) of the next clip of each video, float32 on the CPU."""
         assert batch.rgb is not None, "only readable clips are scored"
         device = next(model.parameters()).device
         clips = batch.rgb.flatten(0, 1).to(device, non_blocking=True)
-        logits = self.evaluation.read(model, clips, batch.index.tolist())
+        logits = newest(self.evaluation.read(model, clips, batch.index.tolist()))
         return self.probabilities(logits).cpu()
 
     def own_state(self) -> dict[str, Any]:
@@ -136,6 +140,11 @@ def long_video(choice: TaskChoice, num_classes: int, network: Any, *, pieces: in
     """The task for one set of labels, or for those of ``choice.label_sets``."""
     kind = LongVideoSets if choice.label_sets else LongVideo
     return kind(choice, num_classes, network, pieces=pieces)
+
+
+def newest(logits: Tensor) -> Tensor:
+    """What is answered for clips, (B, K): for the last step of time where each has an answer."""
+    return logits[:, -1] if logits.dim() == 3 else logits
 
 
 def remembers(network: Any) -> bool:

@@ -67,9 +67,10 @@ class Family:
     ``layouts`` holds, for each published layout, the rule from one of our tensor names and the
     configuration to theirs, or None for a tensor they do not store; a rule raises ValueError where
     the layout cannot hold the network. ``infer`` gives the fields that a read state tells about
-    its network; ``resize`` names a function from a tensor's name, value and wanted
-    shape to the resized tensor, or None. ``start`` is a module whose ``starts(state, config)``
-    tells weights of a related network, with which its ``inflate(network, state)`` begins one.
+    its network; ``resize`` names a function from a tensor's name, value and wanted shape, and the
+    configuration, to the resized tensor, or None. ``start`` is a module whose
+    ``starts(state, config)`` tells weights of a related network, with which its
+    ``inflate(network, state)`` begins one.
     """
 
     name: str

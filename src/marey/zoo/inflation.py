@@ -113,7 +113,8 @@ def inflate_views(model: nn.Module, images: Sequence[str | Path | Mapping[str, A
     where an image lacks a tensor or has another shape.
     Source: S. Yan et al., "Multiview Transformers for Video Recognition", CVPR 2022.
     """
-    own = model.state_dict()
+    network: Any = model
+    own = network.state_dict()
     views = {int(name.split(".")[1]) for name in own if name.startswith("tubelets.")}
     if len(images) != len(views):
         raise ValueError(f"{len(images)} images for {len(views)} views; give one a view, in order")
@@ -130,7 +131,7 @@ def inflate_views(model: nn.Module, images: Sequence[str | Path | Mapping[str, A
             wanted = tuple(own[name].shape)
             fitted = mtv_names.spread(name, value, wanted)
             if tuple(fitted.shape) != wanted and name.endswith("positions"):
-                fitted = resized(name, fitted, wanted)
+                fitted = resized(name, fitted, wanted, network.config)
             if tuple(fitted.shape) != wanted:
                 raise ValueError(
                     f"image {view + 1}: {theirs} is {tuple(value.shape)} for {name} {wanted}; "

@@ -85,18 +85,18 @@ def write_form(family: Family, layout: str, state: State, config: Any) -> State:
 
 
 def resize_tables(
-    state: Mapping[str, Tensor], names: Mapping[str, str], shapes: Shapes, resize: Any
+    state: Mapping[str, Tensor], names: Mapping[str, str], shapes: Shapes, resize: Any, config: Any
 ) -> tuple[State, list[str]]:
     """A read state whose tables follow another size of input, and which tensors of ours did.
 
-    ``resize(name, value, shape)`` gives the resized tensor, or None for what is no table.
+    ``resize(name, value, shape, config)`` gives the resized tensor, or None for what is no table.
     """
     own, resized = dict(state), []
     for name, theirs in names.items():
         value = state.get(theirs)
         if value is None or tuple(value.shape) == shapes[name]:
             continue
-        fitted = resize(name, value, shapes[name])
+        fitted = resize(name, value, shapes[name], config)
         if fitted is not None:
             own[theirs] = fitted
             resized.append(name)

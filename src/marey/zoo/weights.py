@@ -333,7 +333,7 @@ def _filled(
     if family.resize:
         module, _, function = family.resize.rpartition(".")
         resize = getattr(import_module(module), function)
-        state, resized = resize_tables(state, names, shapes, resize)
+        state, resized = resize_tables(state, names, shapes, resize, config)
         if resized:
             warnings.warn(
                 f"{where}: {len(resized)} tables were resized to the input ({resized[0]} first)",

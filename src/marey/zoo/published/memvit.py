@@ -113,6 +113,7 @@ FAMILY = Family(
     shapeless=(
         *("num_classes", "dropout", "rule", "drop_path", "head_scale", "attention"),
         *("uncompressed", "masked", "oblong", "box_heads", "box_slots", "box_padding"),
+        *("causal", "frame_level"),
     ),
     infer=infer,
     resize="marey.layers.positions.resized",
