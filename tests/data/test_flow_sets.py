@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import marey
 from marey.choices import AugmentChoice, DataChoice
@@ -17,7 +18,7 @@ from marey.data.dataset import ClipDataset
 from marey.data.flow_sets import jobs_of, write_flow
 from marey.data.sources import open_data
 from marey.types import ClipSpec
-from marey.video import write_video
+from marey.video import VideoWarning, write_video
 from marey.video.flow import FlowChoice
 from marey.video.flow_files import open_flow
 
@@ -112,6 +113,29 @@ def test_bad_files_are_named_and_leave_nothing(tmp_path: Path) -> None:
     write_video(tmp_path / "d/x/good.avi", frames[:4], 25)
     with pytest.raises(ValueError, match="would both go to"):
         write_flow(tmp_path / "d", tmp_path / "f2")
+
+
+def test_what_has_no_flow_and_what_is_no_folder(tmp_path: Path) -> None:
+    frames = synthetic.draw("direction", "train", 0, size=(48, 64)).frames
+    write_video(tmp_path / "a.mp4", frames[:4], 25)
+    with pytest.raises(ValueError, match="a.mp4 is a file; give a folder for the flow"):
+        write_flow(tmp_path / "a.mp4", tmp_path / "a.mp4")
+    write_flow(tmp_path / "a.mp4", tmp_path / "flow/train")
+    with pytest.raises(ValueError, match="flow holds no videos or folders of frames"):
+        write_flow(tmp_path / "flow", tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_damaged_video_is_told_and_its_other_frames_have_flow(tmp_path: Path) -> None:
+    frames = synthetic.draw("direction", "train", 0, size=(48, 64)).frames
+    (tmp_path / "v").mkdir()
+    for at, frame in enumerate(frames[:6]):
+        Image.fromarray(frame).save(tmp_path / f"v/frame_{at}.png")
+    (tmp_path / "v/frame_3.png").write_bytes(b"broken")
+    with pytest.warns(VideoWarning, match=r"v: frames missing or damaged: 1, left: 5"):
+        told = write_flow(tmp_path / "v", tmp_path / "f", workers=1)
+    assert (told.written, told.failures) == (1, ())
+    assert open_flow(tmp_path / "f/v").num_frames == 4
 
 
 def test_clips_of_flow(made: tuple[Path, Path]) -> None:

@@ -55,6 +55,15 @@ def test_gradients_reach_both_kernels() -> None:
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in band.parameters())
 
 
+def test_half_precision_goes_through_and_cancels_as_well() -> None:
+    band = BandPass(2, sigma=0.9, size=3)
+    still = 100 + torch.rand(1, 2, 8, 8).expand(4, 2, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = band(still, 4)
+    assert found.dtype == torch.bfloat16
+    assert found.abs().max() < 1e-4
+
+
 def test_the_kernel_adds_up_to_one_and_amplifies() -> None:
     kernel = band_kernel(1.1, 9)
     assert kernel.sum().item() == pytest.approx(1, abs=1e-3)

@@ -10,6 +10,7 @@ from marey.layers.frames import (
     FrameClassifier,
     FrameHead,
     TimeConv,
+    along_time,
     fold,
     over_time,
     unfold,
@@ -88,6 +89,7 @@ def test_gradients_over_time_are_torchs(frames: int) -> None:
     found = torch.autograd.grad(conv(x, frames), [x, conv.weight], out)
     clip = x.unflatten(0, (-1, frames))
     plain = over_time(clip, conv.weight.squeeze(1)).flatten(0, 1)
+    assert torch.equal(plain, conv(x, frames))
     for own, theirs in zip(found, torch.autograd.grad(plain, [x, conv.weight], out), strict=True):
         torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
 
@@ -104,3 +106,40 @@ def test_half_maps_stay_half_over_time() -> None:
     assert half.grad.dtype == torch.bfloat16
     assert conv.weight.grad is not None
     assert conv.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_ends_that_repeat_have_torchs_gradients(frames: int) -> None:
+    weight = torch.randn(3, 3, dtype=torch.double, requires_grad=True)
+    x = torch.randn(2 * frames, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    found = along_time(x, weight, frames, repeat=True)
+    clip = x.unflatten(0, (-1, frames))
+    framed = torch.cat([clip[:, :1], clip, clip[:, -1:]], dim=1)
+    before, same, after = weight[..., None, None].unbind(1)
+    plain = framed[:, :-2] * before + clip * same + framed[:, 2:] * after
+    torch.testing.assert_close(found, plain.flatten(0, 1), rtol=0, atol=1e-12)
+    out = torch.randn_like(x)
+    ways = [torch.autograd.grad(y, [x, weight], out) for y in (found, plain.flatten(0, 1))]
+    for own, theirs in zip(*ways, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_half_maps_are_summed_in_the_weights_precision(repeat: bool) -> None:
+    """Rounded once: what stands still leaves nothing behind, however large it is."""
+    weight = (torch.tensor([[-1.0, 2.0, -1.0]] * 4) / 3).requires_grad_()
+    x = torch.randn(2 * 4, 4, 5, 6).bfloat16().requires_grad_()
+    found = along_time(x, weight, 4, repeat=repeat)
+    assert found.dtype == torch.bfloat16
+    exact = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    wanted = along_time(*exact, 4, repeat=repeat)
+    torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-6)
+    out = torch.randn_like(found)
+    own = torch.autograd.grad(found, [x, weight], out)
+    theirs = torch.autograd.grad(wanted, exact, out.double())
+    assert [g.dtype for g in own] == [torch.bfloat16, torch.float32]
+    torch.testing.assert_close(own[0].double(), theirs[0], rtol=2**-8, atol=1e-6)
+    torch.testing.assert_close(own[1].double(), theirs[1], rtol=0.01, atol=0.05)
+    if repeat:
+        still = torch.randn(1, 4, 5, 6).bfloat16().expand(4, -1, -1, -1)
+        assert along_time(still, weight, 4, repeat=True).abs().max() <= 1e-6

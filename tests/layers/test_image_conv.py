@@ -5,8 +5,16 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from marey.layers.image_conv import channels_last, conv_norm, dense, fixed
+from marey.layers.image_conv import (
+    channels_last,
+    conv_norm,
+    dense,
+    fixed,
+    max_pool,
+    mean_pool,
+)
 from marey.layers.resnet2d import R18, Basic2d, Bottleneck2d, ConvNorm2d, Trunk2d
 
 
@@ -94,3 +102,33 @@ def test_who_listens_to_a_layer_hears_it() -> None:
         assert torch.equal(layer.norm(seen[0]), found)
     handle.remove()
     assert dense(layer.conv)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_stems_pool_is_torchs(kind: torch.dtype, last: bool) -> None:
+    x = torch.randn(2, 5, 9, 12).to(kind)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    x = x.requires_grad_()
+    found, wanted = max_pool(x), F.max_pool2d(x, 3, 2, 1)
+    assert found.is_contiguous() != last
+    assert torch.equal(found, wanted)
+    out = torch.randn_like(wanted)
+    (own,) = torch.autograd.grad(found, x, out)
+    (theirs,) = torch.autograd.grad(wanted, x, out)
+    assert own.is_contiguous() != last
+    torch.testing.assert_close(own, theirs, rtol=1e-6, atol=0.05 if kind == torch.bfloat16 else 0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(8, 6), (7, 9)])
+def test_a_mean_of_neighbours_is_torchs(stride: int, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 5, *size, dtype=torch.float64, requires_grad=True)
+    found, wanted = mean_pool(x, stride), F.avg_pool2d(x, 3, stride, 1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    out = torch.randn_like(wanted)
+    (own,) = torch.autograd.grad(found, x, out)
+    (theirs,) = torch.autograd.grad(wanted, x, out)
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
+    half = mean_pool(x.detach().bfloat16(), stride)
+    torch.testing.assert_close(half.double(), wanted.detach(), rtol=0.02, atol=0.01)

@@ -38,6 +38,26 @@ def test_channels_take_the_next_and_the_last_frame() -> None:
     assert Shift(4, "both")(x, 1)[:, :2].any() == torch.tensor(False)  # clips of one frame
 
 
+@pytest.mark.parametrize("direction", ["both", "past"])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_gradients_step_the_other_way(direction: Any, frames: int) -> None:
+    x = torch.randn(2 * frames, 8, 2, 3, dtype=torch.double, requires_grad=True)
+    found = Shift(4, direction)(x, frames)
+    assert torch.equal(found, Shift(4, direction)(x.detach(), frames))
+    clip = x.unflatten(0, (-1, frames))
+    none = torch.zeros_like(clip[:, :1, :2])
+    later = torch.cat([clip[:, 1:, :2], none], dim=1)
+    back = slice(0, 2) if direction == "past" else slice(2, 4)
+    earlier = torch.cat([none, clip[:, :-1, back]], dim=1)
+    moved = [earlier] if direction == "past" else [later, earlier]
+    plain = torch.cat([*moved, clip[:, :, 2 * len(moved) :]], dim=2).flatten(0, 1)
+    assert torch.equal(found, plain)
+    out = torch.randn_like(x)
+    (own,) = torch.autograd.grad(found, x, out)
+    (theirs,) = torch.autograd.grad(plain, x, out)
+    assert torch.equal(own, theirs)
+
+
 def test_clips_of_a_batch_do_not_touch() -> None:
     network = tiny("tsm_r18_8f")
     clips = torch.randn(2, 3, 4, 32, 32)

@@ -7,7 +7,6 @@ Each video's flow appears under the path of the video below its data set, when i
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from marey.data.sources import FORMATS, open_data
 from marey.data.sources.labels import is_image, is_video
 from marey.data.table import DataSet
 from marey.types import Failure
-from marey.video import VideoError, VideoWarning, open_video
+from marey.video import VideoError, open_video
 from marey.video.camera import camera_motion, steadied
 from marey.video.flow import Estimator, FlowChoice, estimator, opencv, quantise
 from marey.video.flow_files import MANIFEST, SUFFIX, FlowWriter, beside, manifest
@@ -69,8 +68,10 @@ def write_flow(
     """Compute and store the flow of a video file, a frame folder, a data set or bare videos.
 
     ``workers`` threads, 0: as many as cores; one for RAFT. Videos that have their flow already are
-    left alone. ``progress(done, total)`` is called as videos are finished. Raises ValueError for a
-    source that is not there, a method that cannot run here, and a folder with flow of another kind.
+    left alone; of damaged ones, as a VideoWarning says, it is that of the frames left.
+    ``progress(done, total)`` is called as videos are finished. Raises ValueError for a source that
+    is not there or holds no video, a method that cannot run here, and a folder with flow of another
+    kind or that is a file.
     """
     choice = choice or FlowChoice()
     if store not in ("jpeg", "video"):
@@ -80,7 +81,11 @@ def write_flow(
     estimator(choice, weights=weights, device=device)  # refuses before anything is written
     if choice.warped:
         opencv("warped")
+    if Path(out).is_file():
+        raise ValueError(f"{out} is a file; give a folder for the flow, there or not")
     jobs = jobs_of(source, Path(out), store)
+    if not jobs:
+        raise ValueError(f"{source} holds no videos or folders of frames to compute flow of")
     waiting = [job for job in jobs if not finished(job, choice)]
     failures: list[Failure] = []
     unsteadied = 0
@@ -88,16 +93,14 @@ def write_flow(
     done = len(jobs) - len(waiting)
     if progress is not None:
         progress(done, len(jobs))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VideoWarning)  # told through failures instead
-        for found in _computed(waiting, (choice, store, weights, device), workers):
-            done += 1
-            if isinstance(found, Failure):
-                failures.append(found)
-            else:
-                unsteadied += found
-            if progress is not None:
-                progress(done, len(jobs))
+    for found in _computed(waiting, (choice, store, weights, device), workers):
+        done += 1
+        if isinstance(found, Failure):
+            failures.append(found)
+        else:
+            unsteadied += found
+        if progress is not None:
+            progress(done, len(jobs))
     written, before = len(waiting) - len(failures), len(jobs) - len(waiting)
     return FlowReport(written, before, tuple(failures), unsteadied)
 

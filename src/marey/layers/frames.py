@@ -88,20 +88,46 @@ class TimeConv(nn.Module):
         self.weight.data[:, 0, 1] = 1.0  # looks at its own frame only
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        x = x.unflatten(0, (-1, frames))  # (B, T, C, H, W)
-        weight = self.weight.squeeze(1).to(x.dtype)  # as autocast has it: float32 lifts the maps
-        learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        if learns and not torch.compiler.is_compiling():
-            return _OverTime.apply(x, weight).flatten(0, 1)  # type: ignore[no-any-return]
-        return over_time(x, weight).flatten(0, 1)
+        # as autocast has it: float32 would lift the maps
+        return along_time(x, self.weight.squeeze(1).to(x.dtype), frames)
 
 
-def over_time(x: Tensor, weight: Tensor) -> Tensor:
-    """(B, T, C, H, W), each frame with its neighbours by ``weight`` (C, 3)."""
+def along_time(x: Tensor, weight: Tensor, frames: int, *, repeat: bool = False) -> Tensor:
+    """``over_time`` of folded frames (B * T, C, H, W), with gradients of its own.
+
+    Beyond the clip all is zero, or, under ``repeat``, as its first and its last frame.
+    """
+    x = x.unflatten(0, (-1, frames))  # (B, T, C, H, W)
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if learns and not torch.compiler.is_compiling():
+        return _OverTime.apply(x, weight, repeat).flatten(0, 1)  # type: ignore[no-any-return]
+    return over_time(x, weight, weight[:, ::2] if repeat else None).flatten(0, 1)
+
+
+def over_time(x: Tensor, weight: Tensor, ends: Tensor | None = None) -> Tensor:
+    """(B, T, C, H, W), each frame with its neighbours by ``weight`` (C, 3), in the type of ``x``.
+
+    ``ends`` (C, 2) is what the first and the last frame add of themselves.
+    """
     before, same, after = weight[..., None, None].unbind(1)  # (C, 1, 1) each
-    y = x * same
-    y[:, 1:].addcmul_(x[:, :-1], before)
-    y[:, :-1].addcmul_(x[:, 1:], after)
+    first, last = (None, None) if ends is None else ends[..., None, None].unbind(1)
+    if x.dtype == weight.dtype:
+        y = x * same
+        y[:, 1:].addcmul_(x[:, :-1], before)
+        y[:, :-1].addcmul_(x[:, 1:], after)
+        if first is not None and last is not None:
+            y[:, :1].addcmul_(x[:, :1], first)
+            y[:, -1:].addcmul_(x[:, -1:], last)
+        return y
+    y, end = torch.empty_like(x), x.shape[1] - 1
+    for t in range(end + 1):  # sums of one frame, in the wider type, stay in the cache
+        found = x[:, t] * same
+        left = (t - 1, before) if t else (t, first)
+        right = (t + 1, after) if t < end else (t, last)
+        for at, share in (left, right):
+            if share is not None:
+                found.addcmul_(x[:, at], share)
+        y[:, t] = found
     return y
 
 
@@ -109,24 +135,34 @@ class _OverTime(torch.autograd.Function):
     """``over_time`` and its gradients; torch's own copy the maps for each of its parts."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, repeat: bool) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return over_time(x, weight)
+        ctx.repeat = repeat
+        return over_time(x, weight, weight[:, ::2] if repeat else None)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (given,), (x, weight) = gradients, ctx.saved_tensors
-        places = (0, 1, 3, 4)
-        of_weight = torch.stack(
-            [
-                (given[:, 1:] * x[:, :-1]).sum(places),
-                (given * x).sum(places),
-                (given[:, :-1] * x[:, 1:]).sum(places),
-            ],
-            dim=1,
-        )
-        return over_time(given, weight.flip(1)), of_weight
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = over_time(given, weight.flip(1), weight[:, ::2] if ctx.repeat else None)
+        if ctx.needs_input_grad[1]:
+            first = dotted(given[:, :1], x[:, :1]) if ctx.repeat else 0
+            last = dotted(given[:, -1:], x[:, -1:]) if ctx.repeat else 0
+            parts = [
+                dotted(given[:, 1:], x[:, :-1]) + first,
+                dotted(given, x),
+                dotted(given[:, :-1], x[:, 1:]) + last,
+            ]
+            of_weight = torch.stack(parts, dim=1).to(weight.dtype)
+        return of_x, of_weight, None
+
+
+def dotted(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of each channel of (B, T, C, H, W), (C,), in single precision at least."""
+    wide = torch.promote_types(left.dtype, torch.float32)
+    return (left * right).flatten(3).sum(3, dtype=wide).sum((0, 1))
 
 
 class FrameHead(ClassifierHead):

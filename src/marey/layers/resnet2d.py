@@ -24,7 +24,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.layers.image_conv import channels_last, conv_norm
+from marey.layers.image_conv import channels_last, conv_norm, max_pool
 
 R18, R34, R50, R101 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3)
 R152 = (3, 8, 36, 3)
@@ -58,7 +58,8 @@ class Stem2d(ConvNorm2d):
         super().__init__(channels, width, 7, stride=2)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        return F.max_pool2d(F.relu(super().forward(channels_last(x)), inplace=True), 3, 2, 1)
+        x = super().forward(channels_last(x))
+        return F.relu(max_pool(x), inplace=True)  # of the largest, a quarter of the numbers
 
 
 class Block2d(nn.Module):

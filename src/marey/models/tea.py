@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.layers.frames import FrameClassifier, FrameHead, TimeConv
+from marey.layers.image_conv import mean_pool
 from marey.layers.init import start_resnet
 from marey.layers.resnet2d import R50, R101, Block2d, ConvNorm2d, Trunk2d
 from marey.models.stm import forward_difference
@@ -119,7 +120,7 @@ class TeaBlock(Block2d):
             done.append(F.relu(self.convs[i](self.times[i](below, frames)), inplace=True))
         last = self.times[-1](last, frames)
         if self.first:
-            last = F.avg_pool2d(last, 3, self.stride, 1)
+            last = mean_pool(last, self.stride)
         return self.c(torch.cat([*done, last], dim=1))
 
 

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from marey.layers.frames import FrameClassifier, FrameHead, fold, snippet_width, unfold
@@ -93,17 +94,38 @@ class Shift(NamedTuple):
 
         Under ``past`` the first are of the last frame. Outside the clip all is zero.
         """
-        moved = x.clone()  # keeps the memory format; joining shifted parts takes ten times as long
-        clip, to = x.unflatten(0, (-1, frames)), moved.unflatten(0, (-1, frames))  # (B, T, C, H, W)
         some = x.shape[1] // self.share
-        back = slice(0, some)
-        if self.direction == "both":
-            to[:, :-1, :some] = clip[:, 1:, :some]
-            to[:, -1:, :some] = 0
-            back = slice(some, 2 * some)
-        to[:, 1:, back] = clip[:, :-1, back]
-        to[:, :1, back] = 0
-        return moved
+        first, second = slice(0, some), slice(some, 2 * some)
+        ahead, back = (first, second) if self.direction == "both" else (slice(0), first)
+        if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
+            return _Moved.apply(x, frames, ahead, back)  # type: ignore[no-any-return]
+        return moved(x, frames, ahead, back)
+
+
+def moved(x: Tensor, frames: int, ahead: slice, back: slice) -> Tensor:
+    """(B * T, C, H, W) with channels ``ahead`` of the next frame and ``back`` of the last."""
+    found = x.clone()  # keeps the memory format; joining shifted parts takes ten times as long
+    clip, to = x.unflatten(0, (-1, frames)), found.unflatten(0, (-1, frames))  # (B, T, C, H, W)
+    to[:, :-1, ahead] = clip[:, 1:, ahead]
+    to[:, -1:, ahead] = 0
+    to[:, 1:, back] = clip[:, :-1, back]
+    to[:, :1, back] = 0
+    return found
+
+
+class _Moved(torch.autograd.Function):
+    """``moved``, whose gradient steps the other way; torch's own copies the maps for each part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frames: int, ahead: slice, back: slice) -> Tensor:
+        ctx.form = frames, ahead, back
+        return moved(x, frames, ahead, back)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        frames, ahead, back = ctx.form
+        return moved(gradients[0], frames, back, ahead), None, None, None
 
 
 class Shifts(nn.Module):
