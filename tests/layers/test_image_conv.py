@@ -132,3 +132,25 @@ def test_a_mean_of_neighbours_is_torchs(stride: int, size: tuple[int, int]) -> N
     torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
     half = mean_pool(x.detach().bfloat16(), stride)
     torch.testing.assert_close(half.double(), wanted.detach(), rtol=0.02, atol=0.01)
+
+
+def test_a_trunk_may_learn_with_channels_last_in_half_precision() -> None:
+    """Its gradients are as near to those of double precision as the two layers' are."""
+    torch.manual_seed(0)
+    exact = Trunk2d(Bottleneck2d, (1, 1, 1, 1), width=16).double().eval()
+    x = torch.randn(2, 3, 64, 64)
+    wanted = exact(x.double())
+    out = torch.randn_like(wanted)
+    wanted.backward(out)
+    gaps = []
+    for half_last in (False, True):
+        trunk = Trunk2d(Bottleneck2d, (1, 1, 1, 1), width=16, half_last=half_last).eval()
+        trunk.load_state_dict({n: t.float() for n, t in exact.state_dict().items()})
+        with torch.autocast("cpu", torch.bfloat16):
+            found = trunk(x)
+        assert found.is_contiguous(memory_format=torch.channels_last) == half_last
+        found.backward(out.to(found.dtype))
+        pairs = zip(trunk.parameters(), exact.parameters(), strict=True)
+        gaps.append([(own.grad - theirs.grad).norm() / theirs.grad.norm() for own, theirs in pairs])
+    for plain, last in zip(*gaps, strict=True):
+        assert last < 1.2 * plain + 0.01

@@ -54,11 +54,12 @@ class ConvNorm2d(nn.Module):
 class Stem2d(ConvNorm2d):
     """7x7 convolution of stride 2, norm, ReLU, 3x3 max-pool of stride 2: a quarter of the size."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, *, half_last: bool = False) -> None:
         super().__init__(channels, width, 7, stride=2)
+        self.half_last = half_last
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        x = super().forward(channels_last(x))
+        x = super().forward(channels_last(x, half=self.half_last))
         return F.relu(max_pool(x), inplace=True)  # of the largest, a quarter of the numbers
 
 
@@ -141,6 +142,7 @@ class Trunk2d(nn.Module):
     """Stem and four ``stages``, to be run one after the other (``steps``), as step(x, frames).
 
     ``channels`` are those of a folded frame. ``widths`` holds the channels after each step.
+    ``half_last``: on a CPU maps keep channels last also while they learn in half precision.
     Raises ValueError for a width or depths that make no trunk.
     """
 
@@ -151,13 +153,14 @@ class Trunk2d(nn.Module):
         *,
         width: int = 64,
         channels: int = 3,
+        half_last: bool = False,
     ) -> None:
         super().__init__()
         if width < 1 or channels < 1:
             raise ValueError(f"width is {width}, channels {channels}; both must be 1 or more")
         if len(depths) != 4 or min(depths) < 1:
             raise ValueError(f"depths is {tuple(depths)}; give four block counts, as {R50}")
-        self.stem = Stem2d(channels, width)
+        self.stem = Stem2d(channels, width, half_last=half_last)
         self.res2 = Stage2d(block, width, width, depths[0], stride=1)
         self.res3 = Stage2d(block, self.res2.width, width * 2, depths[1], stride=2)
         self.res4 = Stage2d(block, self.res3.width, width * 4, depths[2], stride=2)

@@ -244,7 +244,11 @@ class BQN(TwoPaths):
         self.config = config
         block = partial(ShiftingBottleneck, shift=Shift(8, "both"))
         wanted = {path: config.pathways in ("both", path) for path in ("quiet", "busy")}
-        trunks = {p: Trunk2d(block, config.depths, width=config.width) for p in wanted if wanted[p]}
+        trunks = {
+            path: Trunk2d(block, config.depths, width=config.width, half_last=True)
+            for path in wanted
+            if wanted[path]
+        }
         self.quiet, self.busy = trunks.get("quiet"), trunks.get("busy")
         if self.busy is not None:
             self.band = BandPass(3, sigma=1.1, size=9, triples=True)
