@@ -74,6 +74,16 @@ def test_several_labels_are_yes_or_no_questions() -> None:
     assert int(found["correct"]) == 1  # the highest logit of the second clip is no label of it
 
 
+@pytest.mark.parametrize("labels", ["single", "multi"])
+def test_clips_without_a_label_are_neither_right_nor_wrong(labels: str) -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [3.0, 1.0, 0.0], [0.0, 1.0, 3.0]])
+    target = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    found = task(labels=labels).counted(logits, target)
+    assert (int(found["correct"]), int(found["count"])) == (1, 2)
+    none = task(labels=labels).counted(logits, torch.zeros(3, 3))
+    assert (int(none["correct"]), int(none["count"])) == (0, 1)
+
+
 def test_every_view_of_a_training_clip_counts() -> None:
     batch = batch_of(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.eye(2))
     twice = Batch(**{**batch.__dict__, "rgb": batch.rgb.repeat(1, 2, 1, 1, 1, 1)})

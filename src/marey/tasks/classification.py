@@ -69,8 +69,9 @@ class Classification:
         return {"loss": torch.stack(losses).sum(), **counts}
 
     def counted(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """``correct`` of ``count`` clips, from logits and label weights (B, K).
+        """``correct`` of ``count`` clips that have a label, from logits and label weights (B, K).
 
+        ``count`` is 1 where none has one.
         Raises ValueError when they do not fit each other.
         """
         if logits.shape != target.shape:
@@ -78,13 +79,16 @@ class Classification:
                 f"the network answers {tuple(logits.shape)} to labels {tuple(target.shape)}; "
                 f"build it with num_classes={target.shape[1]}"
             )
-        return {"correct": self._right(logits, target), "count": torch.tensor(len(target))}
+        labelled = target.gt(0).any(1)
+        right = self._right(logits, target) & labelled
+        return {"correct": right.sum(), "count": labelled.sum().clamp_min(1)}
 
     def _right(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(B,) bool: whether the highest logit is a true class."""
         first = logits.detach().argmax(1)
         if self.multi:
-            return target.gather(1, first[:, None]).gt(0.5).sum()
-        return first.eq(target.argmax(1)).sum()
+            return target.gather(1, first[:, None]).squeeze(1).gt(0.5)
+        return first.eq(target.argmax(1))
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothing = self.choice.smoothing

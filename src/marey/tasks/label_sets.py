@@ -63,7 +63,7 @@ class LabelSets(Classification):
     def _right(self, logits: Tensor, target: Tensor) -> Tensor:
         pairs = zip(self.parts(logits.detach()), self.parts(target), strict=True)
         each = [part.argmax(1).eq(truth.argmax(1)) for part, truth in pairs]
-        return torch.stack(each).all(0).sum()
+        return torch.stack(each).all(0)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         pairs = zip(self.parts(logits), self.parts(target), strict=True)
