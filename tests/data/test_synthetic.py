@@ -224,7 +224,8 @@ def test_bad_addresses_are_refused(address: str, message: str) -> None:
 
 def test_table_of_tasks() -> None:
     sheet = "direction rhythm order appearance both fine scenes untrimmed recall flow unlabelled"
-    assert set(synthetic.TASKS) == {*sheet.split(), "images"}
+    ours = {"images", "beside"}
+    assert set(synthetic.TASKS) == {*sheet.split(), *ours}
     for info in synthetic.TASKS.values():
         assert info.summary
         assert sum(info.counts) > 0
