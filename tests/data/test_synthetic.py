@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,18 @@ def test_record_tells_what_was_drawn(tmp_path: Path) -> None:
     told = json.loads((out / "dataset.json").read_text())
     assert told["plan"]["counts"] == {"train": 1, "val": 0, "test": 0}
     assert told["plan"]["world_version"] == synthetic.WORLD_VERSION
+
+
+def test_files_of_an_earlier_revision_are_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAREY_CACHE", str(tmp_path))
+    options = {"train": 1, "val": 0, "test": 0, "workers": 0, **SMALL}
+    first = synthetic.materialise("fine", **options)
+    assert synthetic.materialise("fine", **options) == first
+    info = synthetic.TASKS["fine"]
+    monkeypatch.setitem(synthetic.TASKS, "fine", replace(info, revision=info.revision + 1))
+    again = synthetic.materialise("fine", **options)
+    assert again != first
+    told = json.loads((again / "dataset.json").read_text())
+    assert told["plan"]["revision"] == info.revision + 1

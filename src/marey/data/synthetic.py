@@ -255,6 +255,7 @@ def _plan(task: str, layout: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "layout": layout,
         "counts": sizes,
         "options": to_plain(options),
+        **({"revision": info.revision} if info.revision else {}),
     }
 
 

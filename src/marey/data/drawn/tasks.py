@@ -20,7 +20,8 @@ Kind = Literal["labels", "people", "spans", "events", "flow", "images", "none"]
 @dataclass(frozen=True)
 class TaskInfo:
     """What a task is. ``frames`` at 25 fps; ``counts`` of train, val and test; ``mirrored`` classes
-    trade names when a clip is flipped left to right; keyframes are ``gop`` frames apart at most."""
+    trade names when a clip is flipped left to right; keyframes are ``gop`` frames apart at most;
+    ``revision`` grows when this task alone is drawn anew, so that older files are not used."""
 
     classes: tuple[str, ...]
     frames: int
@@ -30,6 +31,7 @@ class TaskInfo:
     mirrored: tuple[tuple[str, str], ...] = ()
     gop: int | None = None
     summary: str = ""
+    revision: int = 0
 
 
 def chosen_classes(all_classes: tuple[str, ...], options: Options, task: str) -> tuple[str, ...]:
@@ -224,6 +226,7 @@ TASKS: Mapping[str, TaskInfo] = {
         kind="events",
         gop=50,
         summary="what was taken long ago decides what is used now",
+        revision=1,
     ),
     "flow": TaskInfo(
         textures.CLASSES,
